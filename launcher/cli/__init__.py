@@ -1,0 +1,1 @@
+"""The only place that prints and the only place that catches: parse, call, render."""

@@ -1,0 +1,98 @@
+"""What is executed: the one value that a dry run prints, a launch performs and a unit is rendered from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.config.layers import Setting
+from launcher.engines.target import Checkpoint, Target
+
+
+@dataclass(frozen=True)
+class Argument:
+    """Words of argv that belong together, and why they are there.
+
+    Attributes:
+        words: exact words, such as ``("--max-model-len", "8192")``.
+        key: the key that they express, or None for what the launcher itself adds.
+        setting: the key's value with its origin, or None.
+        note: what was decided on the way (a translation, a default of the launcher's).
+    """
+
+    words: tuple[str, ...]
+    key: str | None = None
+    setting: Setting | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Secret:
+    """Where the API key comes from and how the engine gets it: never in argv.
+
+    Attributes:
+        source: ``env`` (the variable ``SERVE_API_KEY``), ``file`` or ``auto`` (made on first use).
+        path: the 0600 file that holds it, for ``file`` and ``auto``.
+        variable: the engine's environment variable that receives it, or None.
+        config_key: the key under which the engine's own ``--config`` YAML receives it, or None.
+    """
+
+    source: str
+    path: Path | None = None
+    variable: str | None = None
+    config_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A choice that was made between what was asked and what is run: shown by ``serve explain``."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A server's process, complete: argv, environment, secrets, and where to ask whether it lives.
+
+    Attributes:
+        name: the instance's name.
+        target: the release, device and interpreter.
+        checkpoint: the model.
+        program: the first words of argv, up to the engine's own arguments.
+        arguments: the engine's arguments.
+        environment: variables set on top of the launcher's own environment.
+        secret: the API key's way to the engine, or None.
+        secret_file: where the engine's ``--config`` YAML with the secret is written at start (0600), or None.
+        host: the address the server binds, port: the port.
+        served_name: the model's name in the API.
+        wait_timeout_s: seconds until a start that is not ready is given up.
+        decisions: what was chosen, and why.
+    """
+
+    name: str
+    target: Target
+    checkpoint: Checkpoint
+    program: tuple[str, ...]
+    arguments: tuple[Argument, ...]
+    environment: dict[str, str]
+    secret: Secret | None
+    secret_file: Path | None
+    host: str
+    port: int
+    served_name: str
+    wait_timeout_s: float
+    decisions: tuple[Decision, ...] = field(default=())
+
+    @property
+    def argv(self) -> list[str]:
+        """Every word of the process, in order."""
+        return [*self.program, *(word for argument in self.arguments for word in argument.words)]
+
+    @property
+    def base_url(self) -> str:
+        """Where a client on this host reaches the server; a bind to every address is reached by loopback."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104 - read, not bound
+        if ":" in host and not host.startswith("["):
+            host = f"[{host}]"
+        return f"http://{host}:{self.port}"

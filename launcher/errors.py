@@ -1,0 +1,49 @@
+"""The one exception of this project: raised anywhere, caught and shown only in `cli`."""
+
+from __future__ import annotations
+
+# Exit codes. 1: something ran and failed. 2: asked for something impossible; nothing was started, nothing written.
+FAILED = 1
+USAGE = 2
+
+
+class ServeError(Exception):
+    """What happened, where, and what to do about it.
+
+    Args:
+        what: one sentence: what is wrong, with the value that is.
+        where: the place of it (``file:line``, a variable, an argument, a log's path), if there is one.
+        fix: what the user can do now, if we know.
+        code: the exit code, ``USAGE`` or ``FAILED``.
+        problems: further errors of the same request; all are shown, the first gives the exit code.
+    """
+
+    def __init__(
+        self, what: str, *, where: str = "", fix: str = "", code: int = USAGE, problems: tuple[ServeError, ...] = ()
+    ) -> None:
+        """See the class."""
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.fix = fix
+        self.code = code
+        self.problems = problems
+
+    def every(self) -> tuple[ServeError, ...]:
+        """This error alone, or the errors that it gathers."""
+        return self.problems or (self,)
+
+    @classmethod
+    def gather(cls, problems: list[ServeError]) -> ServeError:
+        """One error to raise for several found in one pass."""
+        if len(problems) == 1:
+            return problems[0]
+        return cls(f"{len(problems)} errors", problems=tuple(problems), code=problems[0].code)
+
+
+def nearest(word: str, words: list[str] | tuple[str, ...]) -> str:
+    """A ``did you mean`` sentence for a mistyped word, or the empty string."""
+    import difflib  # noqa: PLC0415 - only needed on the way to an error
+
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else ""

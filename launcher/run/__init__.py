@@ -1,0 +1,1 @@
+"""A command performed: a supervised process, its log, its readiness."""
