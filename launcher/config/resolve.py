@@ -1,0 +1,149 @@
+"""All layers together: the deployment, every value with its origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launcher.config import keys, presets, sources
+from launcher.config.layers import Layer, Origin, Setting, merge
+from launcher.errors import ServeError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, as text.
+
+    Attributes:
+        preset: a preset's name or path, or None.
+        configs: ``--config`` files, in order.
+        variables: the environment.
+        options: keys given as options, name to text.
+        assignments: ``--set KEY=VALUE`` texts.
+        words: the words of the command line that are none of ours: MODEL and the engine's own flags.
+        name: the instance's name, or None.
+    """
+
+    preset: str | None = None
+    configs: tuple[Path, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    assignments: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The resolved keys: names to settings that are set, and the preset's name."""
+
+    settings: Layer
+    preset: str | None = None
+
+    def get(self, name: str) -> Any:
+        """A key's value, or None where the matter is left to the engine."""
+        setting = self.settings.get(name)
+        return setting.value if setting else None
+
+    def below(self, prefix: str) -> dict[str, Setting]:
+        """The settings of an open map, such as ``env.`` or ``args.vllm.``, by their inner names."""
+        return {
+            name.removeprefix(prefix): setting
+            for name, setting in self.settings.items()
+            if name.startswith(prefix) and setting.value is not None
+        }
+
+
+def layers(request: Request) -> list[Layer]:
+    """Every layer that the request names, lowest precedence first.
+
+    Raises:
+        ServeError: a file, variable or option that is wrong.
+    """
+    stack = [{name: Setting(*_default(name, text)) for name, text in keys.defaults().items()}]
+    if request.preset:
+        stack += presets.layers(presets.chain(presets.find(request.preset, "--preset")))
+    for path in request.configs:
+        stack += presets.layers(presets.chain(path, "file"))
+    stack.append(sources.environment(request.variables))
+    stack.append(sources.command_line(request.options, request.assignments))
+    return stack
+
+
+def _default(name: str, text: str) -> tuple[Any, Origin]:
+    return keys.BY_NAME[name].type.parse(text), Origin("launcher", "default")
+
+
+def resolve(stack: list[Layer], preset: str | None = None) -> Deployment:
+    """One deployment of all layers, its values checked against each other.
+
+    Raises:
+        ServeError: values that contradict each other.
+    """
+    settings = merge(stack)
+    deployment = Deployment(settings, preset)
+    problems = [problem for rule in RULES if (problem := rule(deployment))]
+    if problems:
+        raise ServeError.gather(problems)
+    return deployment
+
+
+def _engine_named_twice(deployment: Deployment) -> ServeError | None:
+    _, at, version = str(deployment.get("engine")).partition("@")
+    other = deployment.settings.get("engine_version")
+    if not at or other is None or other.value in (None, version):
+        return None
+    return ServeError(
+        f"engine says {version}, engine_version says {other.value}", where=other.origin.place, fix="give one of them"
+    )
+
+
+def _open_to_others(deployment: Deployment) -> ServeError | None:
+    host = deployment.get("host")
+    if host in LOOPBACK or deployment.get("api_key") not in (None, "none") or deployment.get("allow_unauthenticated"):
+        return None
+    return ServeError(
+        f"host {host} would serve other machines without an API key",
+        where=deployment.settings["host"].origin.place,
+        fix="add --api-key auto (a key is made and kept in a file), or --allow-unauthenticated",
+    )
+
+
+def _key_without_variable(deployment: Deployment) -> ServeError | None:
+    setting = deployment.settings.get("api_key")
+    if setting is None or setting.value != "env" or setting.origin.place == "SERVE_API_KEY":
+        return None
+    overrode = [each.origin.place for each in setting.history()]
+    if "SERVE_API_KEY" in overrode:
+        return None
+    return ServeError(
+        "api_key is env, but SERVE_API_KEY is not set", where=setting.origin.place, fix="export SERVE_API_KEY"
+    )
+
+
+def _draft_without_model(deployment: Deployment) -> ServeError | None:
+    given = {name: setting for name, setting in deployment.settings.items() if name.startswith("speculative.")}
+    given = {name: setting for name, setting in given.items() if setting.value is not None}
+    for needed in ("speculative.method", "speculative.draft_model"):
+        if given and needed not in given:
+            name, setting = next(iter(given.items()))
+            return ServeError(f"{name} is set, {needed} is not", where=setting.origin.place, fix=f"set {needed}")
+    return None
+
+
+def _node_out_of_range(deployment: Deployment) -> ServeError | None:
+    count, rank = deployment.get("nodes.count") or 1, deployment.get("nodes.rank")
+    if rank is not None and rank >= count:
+        place = deployment.settings["nodes.rank"].origin.place
+        return ServeError(f"nodes.rank {rank} is not below nodes.count {count}", where=place, fix="ranks count from 0")
+    if count > 1 and (rank is None or deployment.get("nodes.address") is None):
+        place = deployment.settings["nodes.count"].origin.place
+        return ServeError("nodes.count needs nodes.rank and nodes.address", where=place, fix="give all three")
+    return None
+
+
+RULES = (_engine_named_twice, _open_to_others, _key_without_variable, _draft_without_model, _node_out_of_range)

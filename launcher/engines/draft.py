@@ -1,0 +1,131 @@
+"""A command while it is being built: what the engines' modules write into, each flag checked as it is written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from launcher.config.layers import LAYERS, Setting
+from launcher.config.resolve import Deployment
+from launcher.config.values import show
+from launcher.engines.catalog import Catalog
+from launcher.engines.command import Argument, Decision
+from launcher.engines.target import Checkpoint, Target
+from launcher.errors import ServeError
+
+
+class Draft:
+    """Arguments, environment and decisions for one deployment on one target.
+
+    Attributes:
+        arguments: what argv will hold, in order.
+        environment: variables of the engine's process.
+        decisions: what was chosen on the way.
+    """
+
+    def __init__(self, deployment: Deployment, target: Target, checkpoint: Checkpoint, catalog: Catalog) -> None:
+        """Starts empty; the parameters are read, never changed."""
+        self.deployment = deployment
+        self.target = target
+        self.checkpoint = checkpoint
+        self.catalog = catalog
+        self.arguments: list[Argument] = []
+        self.environment: dict[str, str] = {}
+        self.decisions: list[Decision] = []
+
+    def add(self, key: str | None, flag: str, *values: str, note: str = "") -> None:
+        """One flag with its values, in the release's exact spelling.
+
+        Raises:
+            ServeError: the release has no such flag, or it cannot take the value.
+        """
+        self.arguments.append(Argument((flag, *values), key, self._setting(key), note))
+        self._check(self.arguments[-1])
+
+    def flag(self, key: str, spellings: tuple[str, ...], value: Any, note: str = "") -> None:
+        """A key's value by the first of the spellings that the release has; true and false as the flag's own forms."""
+        known = [flag for spelling in spellings if (flag := self.catalog.find(spelling))]
+        if not known:
+            raise self.refusal(key, f"{self.target.release.title} has no flag for it", f"leave {key} unset")
+        flag, spelling = known[0], next(each for each in spellings if self.catalog.find(each))
+        if not isinstance(value, bool) or flag.takes_value:
+            self.add(key, spelling, show(value), note=note)
+        elif value:
+            self.add(key, spelling, note=note)
+        elif flag.negations:
+            self.add(key, flag.negations[0], note=note)
+        else:
+            self.decide(key, f"false is what {self.target.release.title} does without {spelling}")
+
+    def positional(self, key: str, word: str) -> None:
+        """A word without a flag."""
+        self.arguments.append(Argument((word,), key, self._setting(key)))
+
+    def limits(self, flag: str) -> None:
+        """``multimodal.images`` and ``.videos`` as one JSON, whichever of them comes first."""
+        given = {kind: self.deployment.get(f"multimodal.{kind}s") for kind in ("image", "video")}
+        given = {kind: count for kind, count in given.items() if count is not None}
+        if not any(each.words[0] == flag for each in self.arguments):
+            self.add(f"multimodal.{next(iter(given))}s", flag, json.dumps(given))
+
+    def decide(self, key: str, text: str) -> None:
+        """Notes a choice for ``serve explain``."""
+        self.decisions.append(Decision(key, text))
+
+    def refusal(self, key: str, why: str, fix: str = "") -> ServeError:
+        """The error for a value that this release cannot express."""
+        setting = self._setting(key)
+        value = f" {show(setting.value)}" if setting else ""
+        return ServeError(f"{key}{value}: {why}", where=setting.origin.place if setting else "", fix=fix)
+
+    def verbatim(self, flag: str, setting: Setting) -> None:
+        """One of the engine's own flags as the user wrote it; it stands in for a key's flag of a lower layer."""
+        known = self.catalog.find(flag)
+        if known is None:
+            raise ServeError(
+                f"{self.target.release.title} has no flag {flag}",
+                where=setting.origin.place,
+                fix=f"did you mean {near}?" if (near := self.catalog.nearest(flag)) else "",
+            )
+        same = [each for each in self.arguments if each.words and self._name(each.words[0]) == known.name]
+        for other in same:
+            if other.setting and LAYERS.index(other.setting.origin.layer) > LAYERS.index(setting.origin.layer):
+                self.decide(other.key or flag, f"{flag} of {setting.origin} is overridden by {other.setting.origin}")
+                return
+            self.arguments.remove(other)
+            self.decide(other.key or flag, f"{' '.join(other.words)} gives way to {flag} of {setting.origin}")
+        replaced = same[0].setting if same else None
+        words = self._words(flag, setting)
+        if words:
+            setting = Setting(setting.value, setting.origin, setting.overrode or replaced)
+            self.arguments.append(Argument(words, f"args.{self.target.release.engine}.{flag}", setting))
+            self._check(self.arguments[-1])
+
+    def _words(self, flag: str, setting: Setting) -> tuple[str, ...]:
+        """A verbatim value as words; false is the flag's negation, or nothing."""
+        if setting.value is True:
+            return (flag,)
+        if setting.value is False:
+            known = self.catalog.find(flag)
+            return (known.negations[0],) if known and known.negations else ()
+        values = setting.value if isinstance(setting.value, tuple) else (setting.value,)
+        return (flag, *map(str, values))
+
+    def _setting(self, key: str | None) -> Setting | None:
+        return self.deployment.settings.get(key) if key else None
+
+    def _name(self, spelling: str) -> str:
+        flag = self.catalog.find(spelling)
+        return flag.name if flag else spelling
+
+    def _check(self, argument: Argument) -> None:
+        spelling, values = argument.words[0], argument.words[1:]
+        flag = self.catalog.find(spelling)
+        where = argument.setting.origin.place if argument.setting else ""
+        if flag is None:
+            raise ServeError(f"{self.target.release.title} has no flag {spelling}", where=where)
+        if reason := self.catalog.check_value(flag, values):
+            key = f"{argument.key}: " if argument.key else ""
+            raise ServeError(f"{key}{' '.join(argument.words)}: {reason}", where=where)
+        if flag.deprecated:
+            self.decide(argument.key or spelling, f"{spelling} is deprecated in {self.target.release.title}")

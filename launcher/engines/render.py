@@ -1,0 +1,149 @@
+"""A deployment for a target: the command. Every key is expressed, decided upon aloud, or refused; none is dropped."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from launcher import settings
+from launcher.config import keys
+from launcher.config.resolve import Deployment
+from launcher.engines import catalog, sglang, vllm, weights
+from launcher.engines.command import Argument, Command, Secret
+from launcher.engines.draft import Draft
+from launcher.engines.engine import Engine
+from launcher.engines.release import TITLES
+from launcher.engines.target import Checkpoint, Target
+from launcher.errors import ServeError
+
+BY_NAME: dict[str, Engine] = {engine.name: engine for engine in (vllm.ENGINE, sglang.ENGINE)}
+# Keys that choose, name or supervise; `render` and its callers read them, no engine is told.
+OURS = {"engine", "engine_version", "engine_python", "model", "served_name", "host", "port", "api_key"}
+OURS |= {"allow_unauthenticated", "weights", "wait_timeout"}
+# Flags that this program sets itself, with what to use in their place.
+RESERVED = {
+    "--api-key": "the key would stand in argv: use api_key",
+    "--config": "give its keys to serve: --config FILE",
+}
+
+
+def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name: str | None = None) -> Command:
+    """The command that serves the checkpoint on the target as the deployment asks.
+
+    Args:
+        deployment: the resolved keys.
+        target: the release and what it runs on.
+        checkpoint: the model.
+        name: the instance's name; made from the served name unless given.
+
+    Raises:
+        ServeError: a value that the release cannot express, a flag that it does not have; all problems at once.
+    """
+    engine = BY_NAME[target.release.engine]
+    if target.device not in engine.devices:
+        raise ServeError(
+            f"{TITLES[engine.name]} is not published for {target.device.upper()} hosts",
+            where=deployment.settings["engine"].origin.place,
+            fix="use --engine vllm",
+        )
+    draft = Draft(deployment, target, checkpoint, catalog.load(target.release))
+    problems: list[ServeError] = []
+    served_name = deployment.get("served_name") or checkpoint.name
+    name = name or instance_name(served_name)
+    engine.model(draft, checkpoint.path)
+    draft.add("served_name", "--served-model-name", served_name)
+    draft.add("host", "--host", deployment.get("host"))
+    draft.add("port", "--port", str(deployment.get("port")))
+    secret, secret_file = _secret(draft, engine, name)
+    for step in (_keys, _weights, _verbatim):
+        problems += step(draft, engine)
+    if problems:
+        raise ServeError.gather(problems)
+    draft.environment |= {name: setting.value for name, setting in deployment.below("env.").items()}
+    return Command(
+        name=name,
+        target=target,
+        checkpoint=checkpoint,
+        program=engine.program(target),
+        arguments=tuple(draft.arguments),
+        environment=draft.environment,
+        secret=secret,
+        secret_file=secret_file,
+        host=deployment.get("host"),
+        port=deployment.get("port"),
+        served_name=served_name,
+        wait_timeout_s=float(deployment.get("wait_timeout")),
+        decisions=tuple(draft.decisions),
+    )
+
+
+def instance_name(served_name: str) -> str:
+    """A name for files and units, from the model's: ``Qwen/Qwen3-14B`` -> ``qwen3-14b``."""
+    return re.sub(r"[^a-z0-9.-]+", "-", served_name.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-.")[:63] or "model"
+
+
+def _keys(draft: Draft, engine: Engine) -> list[ServeError]:
+    problems = []
+    for key in keys.KEYS:
+        value = draft.deployment.get(key.name)
+        if value is None or key.name in OURS:
+            continue
+        try:
+            if expression := engine.expressions.get(key.name):
+                expression(draft, value)
+            elif spellings := engine.flags.get(key.name):
+                draft.flag(key.name, spellings, value)
+            else:
+                raise draft.refusal(key.name, f"{TITLES[engine.name]} has nothing for it", "leave it unset")
+        except ServeError as error:
+            problems.append(error)
+    return problems
+
+
+def _weights(draft: Draft, engine: Engine) -> list[ServeError]:
+    intents = draft.deployment.get("weights")
+    if intents is None:
+        return []
+    where = draft.deployment.settings["weights"].origin.place
+    try:
+        choice = weights.choose(intents, draft.target, draft.checkpoint, where=where)
+        for intent, why in choice.passed_over:
+            draft.decide("weights", f"{intent} passed over: {why}")
+        if choice.row:
+            for flag, value in choice.row.arguments.items():
+                draft.add("weights", flag, *([] if value is True else [str(value)]), note=choice.row.method)
+            draft.environment |= choice.row.environment
+        draft.decide("weights", "; ".join((f"{choice.intent} taken", *choice.notes)))
+    except ServeError as error:
+        return [error]
+    return []
+
+
+def _verbatim(draft: Draft, engine: Engine) -> list[ServeError]:
+    problems = []
+    for flag, setting in draft.deployment.below(f"args.{engine.name}.").items():
+        try:
+            known = draft.catalog.find(flag)
+            if why := RESERVED.get(known.name if known else flag):
+                raise ServeError(f"{flag} is not for args: {why}", where=setting.origin.place)
+            draft.verbatim(flag, setting)
+        except ServeError as error:
+            problems.append(error)
+    return problems
+
+
+def _secret(draft: Draft, engine: Engine, name: str) -> tuple[Secret | None, Path | None]:
+    """How the API key reaches the engine: by its variable, or by a file that argv only names."""
+    source, _, path = str(draft.deployment.get("api_key")).partition(":")
+    if source == "none":
+        return None, None
+    home = settings.state_folder()
+    file = None if source == "env" else Path(path).expanduser() if path else home / "keys" / name
+    secret = Secret(source, file, engine.api_key_variable, engine.api_key_config)
+    if engine.api_key_config is None:
+        return secret, None
+    secret_file = home / "instances" / name / "engine.yaml"
+    setting = draft.deployment.settings["api_key"]
+    note = "holds the API key; written at start, readable by its owner only"
+    draft.arguments.append(Argument(("--config", str(secret_file)), "api_key", setting, note))
+    return secret, secret_file

@@ -1,0 +1,197 @@
+"""Intents for weights (``int4``, ``fp8`` ...) against what a release really does (data/weights.yaml): the choice."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from launcher.engines.release import TITLES
+from launcher.engines.target import Checkpoint, Target
+from launcher.errors import ServeError
+
+DEVICES = {"cuda": "a GPU", "cpu": "a CPU"}
+LISTS = ("architectures", "packages")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way in which an engine makes quantized weights at load. The fields are explained in data/weights.yaml.
+
+    Attributes:
+        releases: a range of versions as PEP 440 writes it.
+        status: ``measured``, ``read`` or ``broken``.
+        bits: of one quantized weight with its scales; 0 in broken rows.
+        arguments: exact flags of the engine and their values.
+        environment: variables of the engine's process.
+        capability: the least CUDA compute capability, or None.
+        architectures: those of config.json that it covers; empty: all.
+        packages: what must be installed beside the engine.
+        note: what to tell the user when the row is taken.
+    """
+
+    engine: str
+    intent: str
+    device: str
+    releases: str
+    method: str
+    status: str
+    evidence: str
+    bits: float = 0
+    arguments: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    capability: float | None = None
+    architectures: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    note: str = ""
+
+    def obstacle(self, target: Target, checkpoint: Checkpoint) -> str:
+        """Why it cannot be taken for a target that its device and releases cover, or the empty string.
+
+        What is not known is not an obstacle, except packages: a missing one ends a start after a minute of loading.
+        """
+        if self.status == "broken":
+            return f"{self.method}: {self.evidence}"
+        if self.capability and target.capability is not None and target.capability < self.capability:
+            return f"{self.method} needs compute capability {self.capability}, this GPU has {target.capability}"
+        if checkpoint.architectures and self.architectures and not {*self.architectures} & {*checkpoint.architectures}:
+            return f"{self.method} does not cover {', '.join(checkpoint.architectures)}"
+        missing = [name for name in self.packages if name not in (target.packages or ())]
+        return f"{self.method} needs {', '.join(missing)} in the engine's environment" if missing else ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """data/weights.yaml, read.
+
+    Attributes:
+        rows: in order of preference.
+        meanings: engine -> flag -> value -> intent.
+        checkpoints: a quantized checkpoint's method -> the intent that it fulfils.
+    """
+
+    rows: tuple[Row, ...]
+    meanings: dict[str, dict[str, dict[str, str]]]
+    checkpoints: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What becomes of a list of intents on a target.
+
+    Attributes:
+        intent: the one taken: ``none``, ``fp8``, ``int8``, ``int4``; ``checkpoint`` where that is quantized already.
+        row: how it is done, or None when the engine needs no argument for it.
+        passed_over: intents before it, each with the reason.
+        notes: what the user should know beside that.
+    """
+
+    intent: str
+    row: Row | None
+    passed_over: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """The choice in one sentence: ``int4 by mxfp4 (4.25 bits a weight)``, and the notes."""
+        how = f"{self.intent} by {self.row.method} ({self.row.bits:g} bits a weight)" if self.row else ""
+        return "; ".join(
+            part for part in (how or ("unquantized" if self.intent == "none" else ""), *self.notes) if part
+        )
+
+
+@functools.cache
+def table() -> Table:
+    """The table that comes with this program."""
+    import yaml  # noqa: PLC0415 - not needed for --help
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    with (Path(__file__).parent / "data" / "weights.yaml").open(encoding="utf-8") as file:
+        data = yaml.load(file, loader)  # noqa: S506 - a safe loader, the compiled one where there is one
+    rows = tuple(Row(**{**row, **{name: tuple(row.get(name, ())) for name in LISTS}}) for row in data["rows"])
+    return Table(rows, data["meanings"], data["checkpoints"])
+
+
+def meaning(engine: str, flag: str, value: str) -> str | None:
+    """The intent that an engine's flag asks for: ``("sglang", "--torchao-config", "int8wo")`` -> ``"int8"``."""
+    return table().meanings[engine].get(flag, {}).get(value)
+
+
+def choose(
+    intents: tuple[str, ...], target: Target, checkpoint: Checkpoint, load: Callable[[], Table] = table, where: str = ""
+) -> Choice:
+    """The first intent that works for a release, its device and a checkpoint.
+
+    Args:
+        intents: in order of preference.
+        target: what runs; an unknown capability is not checked (and a note says so), unknown packages count as absent.
+        checkpoint: the model; one that is quantized already is served as it is, whatever the intents.
+        load: gives the table.
+        where: the origin of the intents, for the error.
+
+    Raises:
+        ServeError: no intent works; it names each with the reason, and what would work.
+    """
+    if checkpoint.quantization:
+        return _as_it_is(intents, checkpoint, load())
+    passed_over: list[tuple[str, str]] = []
+    for intent in intents:
+        if intent == "none":
+            return Choice("none", None, tuple(passed_over))
+        rows = [row for row in load().rows if _covers(row, intent, target)]
+        obstacles = [row.obstacle(target, checkpoint) for row in rows]
+        if "" in obstacles:
+            row = rows[obstacles.index("")]
+            return Choice(intent, row, tuple(passed_over), _notes(row, target))
+        passed_over.append((intent, "; ".join(obstacles) or f"no way is known on {DEVICES[target.device]}"))
+    raise ServeError(
+        f"{target.release.title} cannot make {' or '.join(intents)} weights here: "
+        + "; ".join(f"{intent}: {why}" for intent, why in passed_over),
+        where=where,
+        fix=_remedy(intents, target, checkpoint, load()),
+    )
+
+
+def _covers(row: Row, intent: str, target: Target) -> bool:
+    same = (row.engine, row.intent, row.device) == (target.release.engine, intent, target.device)
+    return same and target.release.within(row.releases)
+
+
+def _as_it_is(intents: tuple[str, ...], checkpoint: Checkpoint, known: Table) -> Choice:
+    note = f"the checkpoint is quantized already ({checkpoint.quantization}) and served as it is"
+    fulfils = known.checkpoints.get(checkpoint.quantization or "")
+    if intents and (intents == ("none",) or (fulfils and fulfils not in intents)):
+        note += f", against weights: {', '.join(intents)}"
+    return Choice("checkpoint", None, notes=(note,))
+
+
+def _notes(row: Row, target: Target) -> tuple[str, ...]:
+    notes = [row.note] if row.note else []
+    if row.capability and target.capability is None:
+        notes.append(f"no GPU to ask: {row.method} needs compute capability {row.capability} or more")
+    if row.status == "read":
+        notes.append(f"{row.method} was read in the engine's source, not yet seen to serve")
+    return tuple(notes)
+
+
+def _remedy(intents: tuple[str, ...], target: Target, checkpoint: Checkpoint, known: Table) -> str:
+    """What would work: another intent, an extra package, another release or engine, a published checkpoint."""
+    here: list[str] = []
+    packages: list[str] = []
+    releases: dict[tuple[str, str], str] = {}
+    for row in known.rows:
+        able = replace(target, packages=frozenset(row.packages))
+        if row.device != target.device or row.obstacle(able, checkpoint):
+            continue
+        covers = _covers(row, row.intent, target)
+        if covers and not row.obstacle(target, checkpoint):
+            here.append(f"--weights {row.intent} (by {row.method})")
+        elif covers and row.intent in intents:
+            packages.append(f"install {' '.join(row.packages)} into the engine's environment ({row.intent})")
+        elif row.intent in intents:
+            releases.setdefault((row.intent, row.engine), f"{TITLES[row.engine]} {row.releases} ({row.intent})")
+    nearest = sorted(releases, key=lambda key: (intents.index(key[0]), key[1] != target.release.engine))
+    ways = here + packages + ["take " + releases[key] for key in nearest]
+    return "; ".join([*ways, "or a checkpoint that is published quantized (FP8, AWQ, GPTQ)", "or --weights none"])

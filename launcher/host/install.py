@@ -1,0 +1,169 @@
+"""Making an environment for a release: which packages, from where, and whether they work."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.engines.release import Release
+from launcher.errors import FAILED, ServeError
+from launcher.host import builds, environments, machine, packages
+from launcher.host.builds import Build
+from launcher.host.environments import Environment
+from launcher.host.packages import Echo
+
+REACH_S = 5.0  # an index that takes longer to answer one request is as good as out of reach
+TRY_S = 900.0  # a first import reads gigabytes from a disk that may be slow
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is asked of uv: a requirements file, an overrides file, options, an index before others, a Python."""
+
+    distribution: str
+    requirement: str
+    python: str
+    origin: str
+    without: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    index: str | None = None
+
+
+def install(
+    engine: str, version: str | None = None, device: str = "auto", *, python: str | None = None, echo: Echo
+) -> Environment:
+    """An environment that holds a release; one that is there already is left as it is.
+
+    Args:
+        engine: ``vllm`` or ``sglang``.
+        version: its release; the newest that we know for the device unless given.
+        device: ``cuda``, ``cpu``, or ``auto``: what this host has.
+        python: the Python version to use, such as ``3.12``.
+        echo: takes lines of progress.
+
+    Raises:
+        ServeError: there is no such build, no room, or the installation failed; nothing is left of it then.
+    """
+    if device not in ("auto", "cuda", "cpu"):
+        raise ServeError(f"{device!r} is no device", where="--device", fix="auto, cuda or cpu")
+    if device == "auto":
+        device = "cuda" if machine.gpus() else "cpu"
+    build = builds.of(engine, device)
+    release = Release(engine, version or build.default)
+    path = environments.folder(release, device)
+    with environments.only_one(path):
+        if (known := environments.read(path)) is not None:
+            echo(f"{release.title} for {device} is installed already")
+            return known
+        _room(path.parent, build)
+        shutil.rmtree(path, ignore_errors=True)  # half made
+        try:
+            recipe = _recipe(release, build, path.parent, python)
+            return _make(release, build, recipe, path, echo)
+        except BaseException:  # Ctrl-C too
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+
+
+def _make(release: Release, build: Build, recipe: Recipe, path: Path, echo: Echo) -> Environment:
+    settings = packages.settings(os.environ)
+    if recipe.index:
+        settings["UV_INDEX"] = f"{recipe.index} {settings.get('UV_INDEX', '')}".strip()
+    what = f"installing {release.title} for {build.device}"
+    echo(f"{what} with Python {recipe.python}: {recipe.origin}")
+    packages.run(["venv", "--python", recipe.python, str(path)], path.parent, what, echo, settings)
+    interpreter = str(path / "bin" / "python")
+    with tempfile.TemporaryDirectory() as scratch:
+        requirements, overrides = Path(scratch, "requirements.txt"), Path(scratch, "overrides.txt")
+        requirements.write_text(recipe.requirement + "\n", encoding="utf-8")
+        # A marker that never holds: the package stays in the resolution and out of the environment.
+        overrides.write_text("".join(f'{name} ; python_version < "3"\n' for name in recipe.without), encoding="utf-8")
+        # Without compiled bytecode each of an engine's processes compiles thousands of modules at every start, for good
+        # where the environment is read-only or PYTHONDONTWRITEBYTECODE is set.
+        words = ["pip", "install", "--python", interpreter, "--compile-bytecode", *recipe.options]
+        words += ["--override", str(overrides), "--requirements", str(requirements)]
+        packages.run(words, path.parent, what, echo, settings)
+    echo(f"trying it: import {build.module}")
+    _try(interpreter, build.module, release)
+    return environments.mark(
+        Environment(release, build.device, interpreter, recipe.distribution, "installed", path, recipe.origin)
+    )
+
+
+def _recipe(release: Release, build: Build, folder: Path, python: str | None) -> Recipe:
+    if build.device == "cuda":
+        requirement = f"{build.distribution}=={release.version}"
+        return Recipe(
+            build.distribution, requirement, python or build.python[0], f"{build.distribution} of the package index"
+        )
+    pythons = (python,) if python else build.python
+    torch = build.torch.get(release.version)
+    ours = next((each for each in pythons if torch and packages.available(f"torch=={torch}", each, folder)), None)
+    # The user's own settings lead to the torch that is needed; whether to matching siblings of it, nobody knows.
+    without = build.without if ours else ()
+    options = () if ours else ("--torch-backend", "cpu")
+    place = "torch as your uv or pip settings find it" if ours else "torch of PyTorch's CPU index"
+    index = build.index.format(version=release.version) if build.index else None
+    third = build.third_party
+    if index and _reachable(f"{index}/{build.distribution}/"):
+        distribution, requirement = build.distribution, f"{build.distribution}=={release.version}+cpu"
+        origin = f"{release.title} project's own CPU build, {place}"
+    elif third and release.version in third.releases:
+        hashes = " ".join(f"--hash={each}" for each in third.releases[release.version])
+        distribution, requirement, index = third.distribution, f"{third.distribution}=={release.version} {hashes}", None
+        origin = f"{third.distribution}, a third party's build (by {third.author}; pinned by hash), {place}"
+    else:
+        known = ", ".join(third.releases) if third else "none"
+        raise ServeError(
+            f"no CPU build of {release.title} is in reach",
+            where=index or "",
+            fix=f"releases that a third party builds: {known}",
+        )
+    return Recipe(distribution, requirement, ours or pythons[0], origin, without, options, index)
+
+
+def _reachable(url: str) -> bool:
+    import requests  # noqa: PLC0415 - only an installation asks
+
+    try:
+        return requests.get(url, timeout=REACH_S).ok
+    except requests.RequestException:
+        return False
+
+
+def _room(folder: Path, build: Build) -> None:
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    if free_gb < build.room_gb:
+        raise ServeError(
+            f"{build.room_gb:g} GB are needed, {free_gb:.1f} GB are free",
+            where=str(folder),
+            fix="free some space, or put SERVE_HOME on a larger disk",
+        )
+
+
+def _try(python: str, module: str, release: Release) -> None:
+    try:
+        answer = subprocess.run(
+            [python, "-c", f"import {module}"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TRY_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ServeError(
+            f"{release.title} is installed but its import does not end", fix="try again", code=FAILED
+        ) from None
+    if answer.returncode != 0:
+        last = "\n".join(answer.stderr.strip().splitlines()[-6:])
+        raise ServeError(
+            f"{release.title} is installed but cannot be imported:\n{last}",
+            fix=f"this may be a wrong package for this machine ({platform.machine()})",
+            code=FAILED,
+        )

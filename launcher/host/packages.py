@@ -1,0 +1,134 @@
+"""Package installation by uv, with the indexes and wheel folders that the user set for uv or for pip."""
+
+from __future__ import annotations
+
+import collections
+import configparser
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from launcher.errors import FAILED, ServeError
+
+Echo = Callable[[str], None]
+
+# pip's setting -> uv's variables for the same, the first of which is set where the user set none of them, and uv's
+# separator. pip separates by blanks. An index that pip knows is asked for every package; uv by itself takes a package
+# from the first index that has it in any version.
+PIP = {
+    "index-url": (("UV_INDEX_URL", "UV_DEFAULT_INDEX"), " "),
+    "extra-index-url": (("UV_EXTRA_INDEX_URL", "UV_INDEX"), " "),
+    "find-links": (("UV_FIND_LINKS",), ","),
+    "no-index": (("UV_NO_INDEX",), " "),
+    "cert": (("SSL_CERT_FILE",), " "),
+}
+ADVICE = (  # what uv says -> what to do
+    ("hash mismatch", "this file is not the one that was pinned: do not use it, and tell us"),
+    ("no space left", "free some space, or put SERVE_HOME on a larger disk"),
+    ("no interpreter found", "install that Python, or name another: --python VERSION"),
+    ("error sending request", "check the network; UV_INDEX_URL or PIP_INDEX_URL name a mirror, UV_FIND_LINKS a folder"),
+    ("no solution found", "the text above names what is missing; UV_FIND_LINKS may name a folder that has it"),
+)
+
+
+def uv() -> str:
+    """The path of uv, which is one of our dependencies.
+
+    Raises:
+        ServeError: it is not there.
+    """
+    try:
+        return str(importlib.import_module("uv").find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        if found := shutil.which("uv"):
+            return found
+    raise ServeError("uv is not installed", fix=f"{sys.executable} -m pip install uv")
+
+
+def settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for uv in which pip's settings count too: its variables, then its configuration files."""
+    translated = dict(environment)
+    files = _pip_files(environment)
+    for name, (variables, separator) in PIP.items():
+        value = environment.get("PIP_" + name.replace("-", "_").upper()) or files.get(name)
+        if value and not any(environment.get(variable) for variable in variables):
+            translated[variables[0]] = separator.join(value.split()) if name != "cert" else value
+            if name == "extra-index-url":
+                translated.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+    return translated
+
+
+def _pip_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """What pip's configuration files say, in its order: the host's, the user's (old place and new), PIP_CONFIG_FILE."""
+    named = environment.get("PIP_CONFIG_FILE")
+    if named == os.devnull:
+        return {}
+    config = Path(environment.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    paths = [Path("/etc/pip.conf"), Path("~/.pip/pip.conf").expanduser(), config / "pip" / "pip.conf"]
+    values: dict[str, str] = {}
+    for path in [*paths, *([Path(named)] if named else [])]:
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(path, encoding="utf-8")
+        except (configparser.Error, OSError, UnicodeDecodeError):
+            continue  # pip's to complain about
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                values |= {key.replace("_", "-"): value for key, value in parser.items(section)}
+    return values
+
+
+def available(requirement: str, python: str, folder: Path) -> bool:
+    """Whether the user's settings lead to a package that fits a version of Python; downloads nothing but lists.
+
+    Args:
+        requirement: such as ``torch==2.13.0+cpu``.
+        python: a version, such as ``3.12``.
+        folder: where uv runs: it reads the configuration of a project that it finds there.
+    """
+    argv = [uv(), "pip", "compile", "--quiet", "--no-deps", "--python-version", python, "-"]
+    answer = subprocess.run(
+        argv, input=requirement, cwd=folder, env=settings(os.environ), capture_output=True, text=True, check=False
+    )
+    return answer.returncode == 0
+
+
+def run(words: list[str], folder: Path, what: str, echo: Echo, environment: Mapping[str, str]) -> None:
+    """Runs uv and echoes its lines.
+
+    Args:
+        words: its arguments.
+        folder: where it runs.
+        what: what it is for, as the start of a sentence.
+        echo: takes each line worth showing.
+        environment: from `settings`.
+
+    Raises:
+        ServeError: uv failed: its last lines, and what to do.
+    """
+    last: collections.deque[str] = collections.deque(maxlen=12)
+    with subprocess.Popen(
+        [uv(), *words],
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            if line.strip():
+                last.append(line.rstrip())
+                if not line.startswith((" + ", "   Building", "Using ")):  # one line a package is too much to read
+                    echo("  " + line.rstrip())
+    if process.returncode != 0:
+        text = "\n".join(last)
+        fix = next((advice for symptom, advice in ADVICE if symptom in text.lower()), "the text above says why")
+        raise ServeError(
+            f"{what} failed (uv exited {process.returncode}):\n{text}", where=str(folder), fix=fix, code=FAILED
+        )

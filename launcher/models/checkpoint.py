@@ -1,0 +1,215 @@
+"""From a model reference (``demo``, a folder, a repository id) to a checkpoint: where it is, what its config says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from launcher.engines.target import Checkpoint
+from launcher.errors import FAILED, ServeError, nearest
+from launcher.models import demo
+
+# As huggingface_hub's `validate_repo_id` has it: two names of letters, digits, ``-``, ``_`` and ``.``.
+REPOSITORY = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
+HUB_TIMEOUT_S = 10.0
+ANYWAY = "use a local folder, or try `serve launch demo`, which needs no download"
+
+
+def describe(reference: str, revision: str | None = None) -> Checkpoint:
+    """What is known of a model without changing anything on the host or asking the network.
+
+    Args:
+        reference: ``demo``, a folder, or a repository id such as ``Qwen/Qwen3-0.6B`` (facts come from the Hugging Face
+            cache if it is there).
+        revision: a branch, tag or commit of the repository; the cache's ``main`` unless given.
+
+    Raises:
+        ServeError: a folder that is missing or holds no readable config.json; a reference that is none of the three.
+    """
+    if reference == demo.NAME:
+        return Checkpoint(str(demo.folder()), demo.NAME, **_facts(demo.CONFIG), demo=True)
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        return Checkpoint(str(folder.resolve()), folder.resolve().name, **_read(folder, reference))
+    if folder.exists():
+        raise ServeError(f"model {reference!r} is a file", fix="give the folder that holds its config.json")
+    if not REPOSITORY.fullmatch(reference):
+        raise _not_found(reference, folder)
+    snapshot = _snapshot(reference, revision)
+    known = _read(snapshot, reference) if snapshot else {}
+    return Checkpoint(reference, reference, **known)
+
+
+def ensure(checkpoint: Checkpoint, revision: str | None = None) -> None:
+    """Before a launch: makes the demo model; looks a repository up on its hub unless it is in the cache.
+
+    The engine itself downloads. One request here costs a second and turns a failure after minutes into one at once.
+
+    Raises:
+        ServeError: the hub is out of reach, or has no such repository, or will not give it to this user.
+    """
+    if checkpoint.demo:
+        demo.make()
+    elif not Path(checkpoint.path).is_dir():
+        snapshot = _snapshot(checkpoint.path, revision)
+        if not (snapshot and _has_weights(snapshot)):
+            _look_up(checkpoint.path, revision)
+
+
+def _not_found(reference: str, folder: Path) -> ServeError:
+    if not (os.sep in reference or reference.startswith(("~", "."))):
+        return ServeError(
+            f"model {reference!r} is neither a folder nor a repository id",
+            fix=nearest(reference, (demo.NAME, *_siblings(folder))) or "a repository id is written ORGANIZATION/NAME",
+        )
+    fix = nearest(folder.name, _siblings(folder)) if folder.parent.is_dir() else f"{folder.parent} does not exist"
+    return ServeError(f"there is no folder {reference!r}", fix=fix or "give a folder that holds a model's config.json")
+
+
+def _siblings(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(entry.name for entry in folder.parent.iterdir() if entry.is_dir()))
+    except OSError:
+        return ()
+
+
+def _read(folder: Path, reference: str) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ServeError(
+            f"model {reference!r} holds no config.json",
+            where=str(path),
+            fix="give the folder of a checkpoint in the Hugging Face format",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ServeError(
+            f"model {reference!r} has a config.json that cannot be read: {error}", where=str(path)
+        ) from None
+    if not isinstance(config, dict):
+        raise ServeError(f"model {reference!r} has a config.json that is no JSON object", where=str(path))
+    return _facts(config)
+
+
+def _facts(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a Checkpoint that a config.json answers; a multimodal one nests its language model's."""
+    nested = [config[key] for key in ("text_config", "llm_config") if isinstance(config.get(key), dict)]
+    limits = [part.get("max_position_embeddings") for part in (config, *nested)]
+    methods = [
+        part[key].get("quant_method")
+        for part in (config, *nested)
+        for key in ("quantization_config", "compression_config")
+        if isinstance(part.get(key), dict)
+    ]
+    architectures = config.get("architectures")
+    return {
+        "architectures": tuple(map(str, architectures)) if isinstance(architectures, list) else (),
+        "quantization": next((method for method in methods if isinstance(method, str)), None),
+        "context_length": next((limit for limit in limits if isinstance(limit, int) and limit > 0), None),
+    }
+
+
+def _home() -> Path:
+    """Hugging Face's folder, by its documented variables: importing its own module costs more than a whole dry run."""
+    home = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    return Path(os.path.expandvars(home)).expanduser()
+
+
+def _cache() -> Path:
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(os.path.expandvars(cache)).expanduser() if cache else _home() / "hub"
+
+
+def _snapshot(repository: str, revision: str | None) -> Path | None:
+    """The cached files of a revision, if its config.json is among them."""
+    home = _cache() / ("models--" + repository.replace("/", "--"))
+    reference = home / "refs" / (revision or "main")
+    try:
+        commit = reference.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        commit = revision or ""
+    snapshot = home / "snapshots" / commit
+    return snapshot if commit and (snapshot / "config.json").is_file() else None
+
+
+def _has_weights(snapshot: Path) -> bool:
+    """Whether the snapshot holds weights, and every shard that an index file lists."""
+    for index in snapshot.glob("*.index.json"):
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError):
+            return False
+        return all((snapshot / shard).is_file() for shard in shards)
+    return any(next(snapshot.glob(pattern), None) for pattern in WEIGHTS)
+
+
+def _token() -> str | None:
+    if token := os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
+        return token.strip()
+    path = os.environ.get("HF_TOKEN_PATH")
+    try:
+        return (Path(path).expanduser() if path else _home() / "token").read_text(encoding="utf-8").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def _look_up(repository: str, revision: str | None) -> None:
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise ServeError(
+            f"model {repository!r} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it",
+            where=str(_cache()),
+            fix=f"unset HF_HUB_OFFLINE; or {ANYWAY}",
+        )
+    import requests  # noqa: PLC0415 - 0.1 s that a dry run need not pay
+
+    url = f"{hub}/{repository}/resolve/{revision or 'main'}/config.json"
+    headers = {"authorization": f"Bearer {token}"} if (token := _token()) else {}
+    try:
+        answer = requests.head(url, headers=headers, timeout=HUB_TIMEOUT_S, allow_redirects=False)
+    except requests.RequestException as error:
+        raise ServeError(
+            f"model {repository!r} is not on this host and its hub cannot be reached: {type(error).__name__}",
+            where=hub,
+            fix=f"check the network or set HF_ENDPOINT; or {ANYWAY}",
+            code=FAILED,
+        ) from None
+    if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's first error
+        raise _refusal(repository, revision, url, answer.status_code, answer.headers.get("x-error-code", ""))
+
+
+def _refusal(repository: str, revision: str | None, url: str, status: int, code: str) -> ServeError:
+    """The hub's answer in words; `code` is its X-Error-Code header, which huggingface_hub's errors are made from."""
+    if code == "GatedRepo" or status == 403:  # noqa: PLR2004
+        return ServeError(
+            f"model {repository!r} is gated: its owner must let you in (HTTP {status})",
+            where=url,
+            fix="accept its terms on the model's page, then set HF_TOKEN to a token of yours",
+        )
+    if code == "RevisionNotFound":
+        return ServeError(
+            f"model {repository!r} has no revision {revision!r}", where=url, fix="leave out the revision for main"
+        )
+    if code == "EntryNotFound":
+        return ServeError(
+            f"model {repository!r} holds no config.json",
+            where=url,
+            fix="choose a checkpoint in the Hugging Face format",
+        )
+    if status in (401, 404):
+        return ServeError(
+            f"the hub has no model {repository!r} that is open to you (HTTP {status})",
+            where=url,
+            fix="check the spelling; a private model needs a token of yours in HF_TOKEN",
+        )
+    return ServeError(
+        f"the hub refused model {repository!r}: HTTP {status}",
+        where=url,
+        fix=f"try again later; or {ANYWAY}",
+        code=FAILED,
+    )

@@ -1,0 +1,123 @@
+"""From what was asked to the command: the one path that launch, explain, check and presets share.
+
+Reads files and asks the host what it has; starts nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+from launcher.config import layers as layering
+from launcher.config.layers import Layer, Origin, Setting
+from launcher.config.resolve import Deployment, Request, layers, resolve
+from launcher.engines import catalog, words
+from launcher.engines.command import Command
+from launcher.engines.release import ENGINES, TITLES, Release, parse
+from launcher.engines.render import BY_NAME, render
+from launcher.engines.target import Checkpoint, Target
+from launcher.errors import ServeError
+from launcher.host import environments, machine
+from launcher.host.environments import Environment
+from launcher.models import checkpoint
+
+# Without a MODEL: what the owner's documents serve, and the smallest of its family for a host without a GPU.
+DEFAULT_MODELS = {"cuda": "Qwen/Qwen3-14B", "cpu": "Qwen/Qwen3-0.6B"}
+
+
+def plan(request: Request) -> Command:
+    """The command for a request.
+
+    Raises:
+        ServeError: anything about the request that is wrong, all of it at once where possible.
+    """
+    stack = layers(request)
+    target = find_target(layering.merge(stack))
+    known = catalog.load(target.release)
+    stack.append(words.read(request.words, BY_NAME[target.release.engine], known))
+    stack.insert(1, _default_model(target))
+    deployment = resolve(stack, request.preset)
+    return render(deployment, target, model(deployment), request.name)
+
+
+def model(deployment: Deployment) -> Checkpoint:
+    """The checkpoint that a deployment names."""
+    setting = deployment.settings["model"]
+    try:
+        return checkpoint.describe(setting.value, deployment.get("revision"))
+    except ServeError as error:
+        error.where = error.where or setting.origin.place
+        raise
+
+
+def _default_model(target: Target) -> Layer:
+    return {"model": Setting(DEFAULT_MODELS[target.device], Origin("launcher", "default"))}
+
+
+def find_target(settings: Layer) -> Target:
+    """The release to run and the environment that holds it; one that is not installed can still be rendered for."""
+    named = settings["engine"]
+    engine, version = (None, None) if named.value == "auto" else parse(named.value, named.origin.place)
+    if (asked := settings.get("engine_version")) and asked.value:
+        version = asked.value
+    own = settings.get("engine_python")
+    if own and own.value:
+        environment = environments.at(own.value)
+        _agrees(environment, engine, version, own.origin)
+        return of_environment(environment)
+    candidates = [each for each in environments.all_found() if engine in (None, each.release.engine)]
+    candidates = [each for each in candidates if version in (None, each.release.version)]
+    if candidates:
+        return of_environment(min(candidates, key=_preference))
+    gpus = machine.gpus()
+    return _not_installed(engine or ENGINES[0], version, gpus)
+
+
+def of_environment(environment: Environment) -> Target:
+    """The target of an environment, with this host's GPUs."""
+    gpus = machine.gpus() if environment.device == "cuda" else ()
+    return Target(
+        release=environment.release,
+        device=environment.device,
+        python=str(environment.python),
+        distribution=environment.distribution,
+        capability=min((gpu.capability for gpu in gpus if gpu.capability), default=None),
+        gpus=len(gpus),
+        packages=environment.packages,
+    )
+
+
+def _not_installed(engine: str, version: str | None, gpus: tuple[machine.Gpu, ...]) -> Target:
+    device = "cuda" if gpus else environments.device_without_gpu(engine, version)
+    release = Release(engine, version or environments.default_version(engine, device))
+    return Target(
+        release=release,
+        device=device,
+        python=str(environments.python_of(release, device)),
+        distribution=environments.distribution_of(release, device),
+        capability=min((gpu.capability for gpu in gpus if gpu.capability), default=None),
+        gpus=len(gpus),
+        installed=False,
+    )
+
+
+def _preference(environment: Environment) -> tuple[bool, int, Release]:
+    """vLLM before SGLang, releases whose flags we know before others, then the newest."""
+    known = environment.release in catalog.known(environment.release.engine)
+    return (not known, ENGINES.index(environment.release.engine), _Descending(environment.release))
+
+
+class _Descending:
+    """Orders releases newest first."""
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+
+    def __lt__(self, other: _Descending) -> bool:
+        return other.release < self.release
+
+
+def _agrees(environment: Environment, engine: str | None, version: str | None, origin: Origin) -> None:
+    found = environment.release
+    if engine not in (None, found.engine) or version not in (None, found.version):
+        asked = TITLES[engine or found.engine] + (f" {version}" if version else "")
+        raise ServeError(
+            f"{environment.python} holds {found.title}, not {asked}", where=origin.place, fix="give one of the two"
+        )

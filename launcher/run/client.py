@@ -1,0 +1,127 @@
+"""Asking a running server: the few endpoints by which people and the supervisor judge whether it works."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+CONNECT_S = 3.0
+# SGLang's /health makes one token and may take 20 s over it before it answers 503 (SGLANG_HEALTH_CHECK_TIMEOUT).
+HEALTH_S = 25.0
+ANSWER_S = 120.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back.
+
+    Attributes:
+        status: the HTTP status; 0 when there was no answer.
+        text: the body, or why there is none.
+        seconds: from the request to the last byte.
+    """
+
+    status: int
+    text: str
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the server did what was asked."""
+        return self.status == 200  # noqa: PLR2004 - HTTP's own number
+
+    @property
+    def body(self) -> Any:
+        """The JSON of the body, or None."""
+        try:
+            return json.loads(self.text)
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        said = " ".join(self.text.split())[:200]
+        return f"HTTP {self.status}: {said}" if self.status else said
+
+
+class Client:
+    """A connection to one server; for one thread. Proxies and .netrc of the environment do not apply."""
+
+    def __init__(self, base_url: str, key: str | None = None) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            base_url: such as ``http://127.0.0.1:8000``.
+            key: the API key, or None.
+        """
+        import requests  # noqa: PLC0415 - 0.1 s that a dry run does not need
+
+        self.base_url = base_url.rstrip("/")
+        self._failure = requests.RequestException
+        self._session = requests.Session()
+        self._session.trust_env = False
+        if key:
+            self._session.headers["Authorization"] = f"Bearer {key}"
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._session.close()
+
+    def health(self) -> Reply:
+        """GET /health."""
+        return self._ask("GET", "/health", timeout_s=HEALTH_S)
+
+    def models(self) -> Reply:
+        """GET /v1/models."""
+        return self._ask("GET", "/v1/models")
+
+    def complete_one_token(self, model: str, timeout_s: float = ANSWER_S) -> Reply:
+        """One token of a completion: the least that proves that the engine works, not only its HTTP server."""
+        return self.complete(model, "Hello", tokens=1, timeout_s=timeout_s)
+
+    def complete(self, model: str, prompt: str, tokens: int, timeout_s: float = ANSWER_S) -> Reply:
+        """POST /v1/completions."""
+        request = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+        return self._ask("POST", "/v1/completions", request, timeout_s)
+
+    def chat(self, model: str, text: str, tokens: int) -> Reply:
+        """POST /v1/chat/completions."""
+        return self._ask("POST", "/v1/chat/completions", _conversation(model, text, tokens))
+
+    def chat_stream(self, model: str, text: str, tokens: int) -> Reply:
+        """The same as server-sent events; the reply's text is the whole stream."""
+        return self._ask("POST", "/v1/chat/completions", _conversation(model, text, tokens) | {"stream": True})
+
+    def _ask(self, method: str, path: str, request: Any = None, timeout_s: float = ANSWER_S) -> Reply:
+        start_s = time.monotonic()
+        try:
+            answer = self._session.request(
+                method, self.base_url + path, json=request, timeout=(CONNECT_S, timeout_s), allow_redirects=False
+            )
+            answer.encoding = "utf-8"
+            return Reply(answer.status_code, answer.text, time.monotonic() - start_s)
+        except self._failure as error:
+            return Reply(0, f"{method} {path}: no answer ({type(error).__name__})", time.monotonic() - start_s)
+
+
+def completed(reply: Reply) -> bool:
+    """Whether the reply is a completion with at least one token (whose text may be empty: half a character, an end)."""
+    body = reply.body
+    if not reply.ok or not isinstance(body, dict) or not body.get("choices"):
+        return False
+    usage = body.get("usage") or {}
+    return bool(usage.get("completion_tokens", 1) >= 1)
+
+
+def events(stream: str) -> tuple[str, int, bool]:
+    """The text of streamed chat chunks, the number of chunks, and whether the stream came to its end."""
+    lines = [line[5:].strip() for line in stream.splitlines() if line.startswith("data:")]
+    ended = lines[-1:] == ["[DONE]"]
+    choices = [choice for line in lines if line != "[DONE]" for choice in json.loads(line).get("choices", ())]
+    return "".join(choice.get("delta", {}).get("content") or "" for choice in choices), len(choices), ended
+
+
+def _conversation(model: str, text: str, tokens: int) -> dict[str, Any]:
+    messages = [{"role": "user", "content": text}]
+    return {"model": model, "messages": messages, "max_tokens": tokens, "temperature": 0}

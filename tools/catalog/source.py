@@ -1,0 +1,249 @@
+"""The source of a wheel: its modules as syntax trees, its metadata, and stand-ins for what lies outside it."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import collections
+import collections.abc
+import contextlib
+import copy
+import dataclasses
+import email.parser
+import enum
+import functools
+import itertools
+import json
+import posixpath
+import re
+import ssl
+import sys
+import types
+import typing
+import zipfile
+from typing import Any
+
+from packaging.requirements import Requirement
+
+
+class UnreadableError(Exception):
+    """The engine declares something in a way that this tool does not know; the message names file:line."""
+
+
+class Outside:
+    """A value that is not in the wheel (``torch.dtype``) or could not be read, and why.
+
+    It may stand where nothing depends on it. Deciding by it, or iterating over it, is an error, so that it can never
+    lead to fewer flags.
+    """
+
+    def __init__(self, text: str, fault: str = "") -> None:
+        """Args: text: the source of the value; fault: why it could not be read, "" when it is merely elsewhere."""
+        self._text, self.fault = text, fault
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def __getattr__(self, name: str) -> Outside:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Outside(f"{self._text}.{name}", self.fault)
+
+    def __call__(self, *_args: object, **_kwargs: object) -> Outside:
+        return Outside(f"{self._text}(...)", self.fault)
+
+    def __getitem__(self, _key: object) -> Outside:
+        return Outside(f"{self._text}[...]", self.fault)
+
+    def __or__(self, other: Any) -> Any:
+        return typing.Union[self, other]
+
+    __ror__ = __or__
+
+    def __deepcopy__(self, _memo: object) -> Outside:
+        return self
+
+    def _refuse(self) -> typing.NoReturn:
+        raise UnreadableError(f"something depends on {self._text}, {self.fault or 'which is not in the wheel'}")
+
+    def __bool__(self) -> bool:
+        self._refuse()
+
+    def __iter__(self) -> typing.Iterator[Any]:
+        self._refuse()
+
+    def __contains__(self, _item: object) -> bool:
+        self._refuse()
+
+
+class FieldInfo:
+    """Stands in for ``pydantic.fields.FieldInfo``: a default or a factory; constraints do not reach the parser."""
+
+    def __init__(self, default: Any = ..., *, default_factory: Any = None, init: Any = None, **_limits: object) -> None:
+        """Args: as ``pydantic.Field``."""
+        self.default, self.default_factory, self.init = default, default_factory, init
+
+
+class Struct:
+    """Stands in for ``msgspec.Struct``: every subclass is a dataclass."""
+
+    def __init_subclass__(cls, *, kw_only: bool = False, **_options: object) -> None:
+        """Make the subclass a dataclass."""
+        dataclasses.dataclass(kw_only=kw_only)(cls)
+
+
+def _dataclass(cls: Any = None, *, kw_only: bool = False, **_options: Any) -> Any:
+    """Stands in for every dataclass decorator: fields and defaults only, no validation when one is built."""
+    if cls is None:
+        return functools.partial(_dataclass, kw_only=kw_only)
+    if "__dataclass_fields__" in vars(cls):  # vLLM's older @config stands on top of a @dataclass
+        return cls
+    if "__post_init__" in vars(cls):
+        del cls.__post_init__
+    return dataclasses.dataclass(kw_only=kw_only)(cls)
+
+
+def _defstruct(name: str, members: list[Any], *, namespace: dict[str, Any], **_options: Any) -> type:
+    return dataclasses.make_dataclass(name, members, namespace=namespace, kw_only=True)
+
+
+def _module(name: str, **members: Any) -> types.SimpleNamespace:
+    return types.SimpleNamespace(**(members | {"__name__": name}))
+
+
+_dataclasses = _module("dataclasses", **{**vars(dataclasses), "dataclass": _dataclass})
+_structs = _module("msgspec.structs", fields=dataclasses.fields)
+
+# Modules that engine code may really use, and stand-ins: no environment, no arguments, no imported modules, so that
+# the catalog does not depend on the machine that builds it.
+STANDARD: dict[str, Any] = {
+    module.__name__: module
+    for module in (argparse, collections, collections.abc, contextlib, copy, enum, functools, itertools, json, re, ssl, types, typing)
+} | {
+    "dataclasses": _dataclasses,
+    "msgspec": _module(
+        "msgspec",
+        Struct=Struct,
+        field=dataclasses.field,
+        NODEFAULT=dataclasses.MISSING,
+        defstruct=_defstruct,
+        structs=_structs,
+    ),
+    "msgspec.structs": _structs,
+    "os": _module("os", environ={}, getenv=lambda _name, default=None: default, path=_module("os.path", join=posixpath.join)),
+    "pydantic": _module("pydantic", Field=FieldInfo),
+    "pydantic.dataclasses": _dataclasses,
+    "pydantic.fields": _module("pydantic.fields", FieldInfo=FieldInfo),
+    "regex": re,
+    "sys": _module("sys", argv=[""], modules={}, version_info=sys.version_info, platform="linux"),
+    "typing_extensions": typing,
+}
+
+# Names inside the wheels that reach for devices, plugins or validation. A released wheel is for CUDA.
+REPLACED: dict[tuple[str, str], Any] = {
+    ("vllm.config.utils", "config"): _dataclass,
+    ("vllm.plugins", "load_general_plugins"): lambda: None,
+    ("vllm.platforms", "current_platform"): _module(
+        "current_platform", device_type="cuda", pre_register_and_update=lambda _parser=None: None
+    ),
+}
+
+
+def _names(node: ast.AST) -> list[str]:
+    """The module-level names that a statement binds or changes."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
+    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+    if isinstance(node, ast.Expr):  # CHOICES.append("x")
+        call = node.value
+        changed = call.func.value if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else None
+        return [changed.id] if isinstance(changed, ast.Name) else []
+    if isinstance(node, (ast.If, ast.For, ast.With, ast.While)):
+        return [name for child in [*node.body, *getattr(node, "orelse", [])] for name in _names(child)]
+    return []
+
+
+class Module:
+    """A file of the wheel: which statements bind which name. Nothing is evaluated here."""
+
+    def __init__(self, name: str, path: str, text: str) -> None:
+        """Args: name: dotted; path: the member of the wheel; text: its source."""
+        self.name, self.path = name, path
+        self.package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
+        self.bindings: dict[str, list[ast.stmt]] = {}
+        self.stars: list[ast.ImportFrom] = []
+        self.values: dict[str, Any] = {}
+        self.read: dict[str, int] = {}
+        self.running: list[int] = []
+        self._collect(ast.parse(text, path).body, self.bindings)
+
+    def _collect(self, body: list[ast.stmt], bindings: dict[str, list[ast.stmt]]) -> None:
+        """At run time TYPE_CHECKING is false; its names serve only where the run-time ones are made by code."""
+        unseen: dict[str, list[ast.stmt]] = {}
+        for node in body:
+            if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+                self._collect(node.body, unseen)
+                self._collect(node.orelse, bindings)
+            elif isinstance(node, ast.Try):  # what an import needs is there
+                self._collect([*node.body, *node.orelse], bindings)
+                for handler in node.handlers:
+                    self._collect(handler.body, unseen)
+            elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+                self.stars.append(node)
+            else:
+                for name in _names(node):
+                    bindings.setdefault(name, []).append(node)
+        for name, nodes in unseen.items():
+            bindings.setdefault(name, nodes)
+
+
+class Wheel:
+    """A wheel file, read in place.
+
+    Args:
+        path: the ``.whl``.
+
+    Raises:
+        UnreadableError: not a wheel of vLLM or SGLang.
+    """
+
+    def __init__(self, path: str) -> None:
+        """See the class."""
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise UnreadableError(f"{path}: {error}") from error
+        self._members = set(self._zip.namelist())
+        self._modules: dict[str, Module | None] = {}
+        found = [name for name in self._members if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)]
+        engines = [name for name in ("vllm", "sglang") if f"{name}/__init__.py" in self._members]
+        if len(found) != 1 or len(engines) != 1:
+            raise UnreadableError(f"{path}: not a wheel of vLLM or SGLang")
+        self.engine = engines[0]
+        self.metadata = email.parser.Parser().parsestr(self._zip.read(found[0]).decode())
+
+    def pins(self) -> dict[str, str]:
+        """``distribution``, ``python`` and ``torch`` (version ranges; torch is absent where it is not required)."""
+        pins = {"distribution": self.metadata["Name"], "python": self.metadata["Requires-Python"] or ""}
+        for text in self.metadata.get_all("Requires-Dist", []):
+            requirement = Requirement(text)
+            if requirement.name == "torch" and "extra" not in str(requirement.marker):
+                pins["torch"] = str(requirement.specifier)
+        return pins
+
+    def module(self, name: str) -> Module | None:
+        """A module by its dotted name, or None if the wheel has none (a package without a file counts as empty)."""
+        if name not in self._modules:
+            base = name.replace(".", "/")
+            path = next((path for path in (f"{base}.py", f"{base}/__init__.py") if path in self._members), None)
+            if path:
+                self._modules[name] = Module(name, path, self._zip.read(path).decode())
+            elif any(member.startswith(f"{base}/") for member in self._members):
+                self._modules[name] = Module(name, f"{base}/__init__.py", "")
+            else:
+                self._modules[name] = None
+        return self._modules[name]
