@@ -6,11 +6,12 @@ Reads files and asks the host what it has; starts nothing and writes nothing.
 from __future__ import annotations
 
 from launcher.config import layers as layering
+from launcher.config.keys import ENGINES
 from launcher.config.layers import Layer, Origin, Setting
 from launcher.config.resolve import Deployment, Request, layers, resolve
 from launcher.engines import catalog, words
 from launcher.engines.command import Command
-from launcher.engines.release import ENGINES, TITLES, Release, parse
+from launcher.engines.release import TITLES, Release, parse
 from launcher.engines.render import BY_NAME, render
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
@@ -65,7 +66,7 @@ def find_target(settings: Layer) -> Target:
     candidates = [each for each in environments.all_found() if engine in (None, each.release.engine)]
     candidates = [each for each in candidates if version in (None, each.release.version)]
     if candidates:
-        return of_environment(min(candidates, key=_preference))
+        return of_environment(_best(candidates))
     gpus = machine.gpus()
     return _not_installed(engine or ENGINES[0], version, gpus)
 
@@ -98,20 +99,13 @@ def _not_installed(engine: str, version: str | None, gpus: tuple[machine.Gpu, ..
     )
 
 
-def _preference(environment: Environment) -> tuple[bool, int, Release]:
-    """vLLM before SGLang, releases whose flags we know before others, then the newest."""
-    known = environment.release in catalog.known(environment.release.engine)
-    return (not known, ENGINES.index(environment.release.engine), _Descending(environment.release))
-
-
-class _Descending:
-    """Orders releases newest first."""
-
-    def __init__(self, release: Release) -> None:
-        self.release = release
-
-    def __lt__(self, other: _Descending) -> bool:
-        return other.release < self.release
+def _best(candidates: list[Environment]) -> Environment:
+    """Releases whose flags we know before others, vLLM before SGLang, then the newest."""
+    newest_first = sorted(candidates, key=lambda each: each.release, reverse=True)
+    return min(
+        newest_first,
+        key=lambda each: (each.release not in catalog.known(each.release.engine), ENGINES.index(each.release.engine)),
+    )
 
 
 def _agrees(environment: Environment, engine: str | None, version: str | None, origin: Origin) -> None:

@@ -20,13 +20,12 @@ import argparse
 import dataclasses
 import enum
 import json
-import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from catalog.interpret import FAULTS, Interpreter, source_of
+from catalog.interpret import FAULTS, Interpreter, Origin, source_of
 from catalog.source import Outside, UnreadableError, Wheel
 from packaging.version import Version
 
@@ -42,8 +41,8 @@ _TYPES = {
     "int": "int",
     "float": "float",
     "loads": "json",
-    "parse_dataclass": "json",
-    "parse_cuda_graph_config_arg": "json",
+    "parse_dataclass": "json_config",
+    "parse_cuda_graph_config_arg": "json_config",
     "json_list_type": "json",
     "union_dict_and_str": "json_or_str",
     "nullable_str": "str",
@@ -60,49 +59,36 @@ _ADVISORY = {"--quantization": ("vllm.model_executor.layers.quantization", "Quan
 
 
 def parser_of(interpreter: Interpreter) -> argparse.ArgumentParser:
-    """The engine's own server parser, made by evaluating the engine's source.
-
-    Raises:
-        UnreadableError: something about it is not understood; names file:line.
-    """
+    """The engine's own server parser, made by evaluating the engine's source."""
     wheel = interpreter.wheel
-    try:
-        if wheel.engine == "sglang":
-            parser = argparse.ArgumentParser(prog="sglang")
-            declare = interpreter.value(_SGLANG, "ServerArgs").add_cli_args
-        else:
-            module = next((name for name in _VLLM if wheel.module(name)), "")
-            if not module:
-                raise UnreadableError(f"none of {', '.join(_VLLM)} is in the wheel")
-            parser = interpreter.value(module, "FlexibleArgumentParser")(prog="vllm")
-            declare = interpreter.value(module, "make_arg_parser")
-        for value in (parser, declare):
-            if isinstance(value, Outside):
-                raise UnreadableError(f"{value!r}, {value.fault}")
-        declare(parser)
-    except FAULTS as error:
-        raise UnreadableError(f"{interpreter.where}: {error}") from error
+    if wheel.engine == "sglang":
+        parser, declare = argparse.ArgumentParser(), interpreter.value(_SGLANG, "ServerArgs").add_cli_args
+    else:
+        module = next((name for name in _VLLM if wheel.module(name)), None)
+        if module is None:
+            raise UnreadableError(f"none of {', '.join(_VLLM)} is in the wheel")
+        parser = interpreter.value(module, "FlexibleArgumentParser")()
+        declare = interpreter.value(module, "make_arg_parser")
+    interpreter.called(declare, [parser], {})
     return parser
 
 
 def _type(function: Any, where: str) -> Record:
-    if function is None or function is str:
+    """The fields ``type`` and ``optional`` for what argparse calls ``type=``."""
+    if function is None:
         return {}
-    node, scope = getattr(function, "__node__", None), getattr(function, "__scope__", None)
     name = getattr(function, "__name__", repr(function))
-    if name in {"_optional_type", "_parse_type"}:  # vLLM wraps: the type is what the enclosing function was given
-        inner = _type(scope.values["return_type"], where)
+    origin: Origin | None = getattr(function, "origin", None)
+    if name in {"_optional_type", "_parse_type"} and origin:  # vLLM wraps: the type was given to the enclosing function
+        inner = _type(origin.scope.values["return_type"], where)
         return {**inner, "optional": True} if name == "_optional_type" else inner
-    key = source_of(node) if name == "<lambda>" and node else name
+    key = source_of(origin.node) if name == "<lambda>" and origin else name
     if key not in _TYPES:
-        at = f"{scope.module.path}:{node.lineno}" if node else where
-        raise UnreadableError(f"{at}: type={key} is not known; add it to _TYPES with what it accepts")
-    found: Record = {"type": _TYPES[key]}
-    if key == "human_readable_int" and scope.module.name.startswith("sglang"):
-        found = {"type": "si_int"}
-    if key == "nullable_str":
-        found["optional"] = True
-    return {} if found == {"type": "str"} else found
+        text = f"type={key} is not known: add it to _TYPES, with what it accepts"
+        raise UnreadableError(text, origin.where if origin else where)
+    found = "si_int" if key == "human_readable_int" and origin and origin.where.startswith("sglang") else _TYPES[key]
+    kind = {} if found == "str" else {"type": found}
+    return {**kind, "optional": True} if key == "nullable_str" else kind
 
 
 def _text(value: Any) -> str | None:
@@ -154,14 +140,14 @@ def record_of(action: argparse.Action, parser: argparse.ArgumentParser) -> tuple
     Raises:
         UnreadableError: a part of the flag is not known.
     """
-    if not isinstance(action, argparse.Action):
-        raise UnreadableError(f"{getattr(action, 'where', action)!r}: an action that is not in the wheel")
     where = getattr(action, "where", "")
     known = parser._option_string_actions  # noqa: SLF001 - also holds spellings that the help hides
     spellings = [spelling for spelling, owner in known.items() if owner is action]
     for part in (action.type, action.choices, action.nargs, action.default, action.metavar):
         if isinstance(part, Outside):
-            raise UnreadableError(f"{where}: {spellings[0]} depends on {part!r}, {part.fault or 'not in the wheel'}")
+            raise UnreadableError(f"{spellings[0]} depends on {part!r}, {part.fault or 'not in the wheel'}", where)
+    if not (action.nargs is None or isinstance(action.nargs, int) or action.nargs in {"?", "*", "+"}):
+        raise UnreadableError(f"{spellings[0]} has nargs={action.nargs!r}", where)
     boolean = isinstance(action, argparse.BooleanOptionalAction)
     negations = [spelling for spelling in spellings if boolean and _negates(action, spelling, parser)]
     positive = [spelling for spelling in spellings if spelling not in negations]
@@ -190,13 +176,17 @@ def flags_of(wheel: Wheel) -> dict[str, Record]:
         UnreadableError: something is not understood; names file:line.
     """
     interpreter = Interpreter(wheel)
-    parser = parser_of(interpreter)
-    options = [action for action in parser._actions if action.option_strings]  # noqa: SLF001 - the only way to ask
-    flags = dict(record_of(action, parser) for action in options if action.dest != "help")
-    for name, (module, variable) in _ADVISORY.items():
-        if wheel.module(module):
-            methods = interpreter.value(module, variable).__args__
-            flags[name] = {**flags[name], "choices": list(methods), "advisory": True}
+    try:
+        parser = parser_of(interpreter)
+        options = [action for action in parser._actions if action.option_strings]  # noqa: SLF001 - the only way to ask
+        flags = dict(record_of(action, parser) for action in options if action.dest != "help")
+        for name, (module, variable) in _ADVISORY.items():
+            if wheel.module(module):
+                methods = interpreter.value(module, variable).__args__
+                flags[name] = {**flags[name], "choices": list(methods), "advisory": True}
+    except FAULTS as error:
+        where = getattr(error, "where", "") or interpreter.where
+        raise UnreadableError(": ".join(filter(None, (wheel.path, where, str(error))))) from error
     return flags
 
 
@@ -251,7 +241,7 @@ def merge(folder: Path, wheels: list[Wheel]) -> None:
         lines = _lines(compact({version: flags[version] for version in order}))
         new = path.with_suffix(".new")
         new.write_text(f'{{"releases": {{\n{releases}\n}},\n"flags": {{\n{lines}\n}}}}\n')
-        os.replace(new, path)
+        new.replace(path)
 
 
 def main() -> int:

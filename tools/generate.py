@@ -1,4 +1,4 @@
-"""Writes the files that are derived from code: ``python tools/generate.py schema golden``. Tests fail when they differ."""
+"""Writes what is derived from code: ``python tools/generate.py schema golden``. Tests fail when the files differ."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ def install(
 ) -> None:
     """Make an environment for a release; one that is there already is left as it is."""
     from launcher.engines.release import parse  # noqa: PLC0415 - not needed for --help
-    from launcher.host import environments  # noqa: PLC0415
+    from launcher.host import install as installer  # noqa: PLC0415
 
     name, version = parse(engine, "ENGINE")
-    environment = environments.install(name, version, device, python=python, echo=_quiet if json else print)
+    environment = installer.install(name, version, device, python=python, echo=_quiet if json else print)
     if json:
         show.as_json(_row(environment))
     else:

@@ -24,7 +24,7 @@ NULLS = ("", "~", "null", "Null", "NULL")
 class Node:
     """A text (None for null), a mapping of names to nodes or a list of nodes, and the line it begins on."""
 
-    value: str | None | dict[str, Node] | list[Node]
+    value: str | dict[str, Node] | list[Node] | None
     line: int
     quoted: bool = False
 
@@ -123,7 +123,7 @@ class _Builder:
 
 
 def plain(node: Node) -> Any:
-    """The node as Python data, words read as JSON reads them (``true``, ``12``, ``0.5``); for values passed on as JSON."""
+    """The node as Python data, words read as JSON reads them (``true``, ``12``, ``0.5``)."""
     if isinstance(node.value, dict):
         return {name: plain(child) for name, child in node.value.items()}
     if isinstance(node.value, list):

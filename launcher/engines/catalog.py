@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -16,14 +16,49 @@ from launcher.errors import ServeError
 
 _DATA = Path(__file__).parent / "data"
 
-# What a value of each type looks like. vLLM: k m g t are powers of 1000 with decimals, K M G T powers of 1024 without
-# (vllm/utils/argparse_utils.py human_readable_int); SGLang: k M G T and Ki Mi Gi Ti (sglang/srt/utils/common.py).
-_INTEGER = r"[+-]?\d+(_\d+)*"
-_NUMBERS = {
-    "int": (_INTEGER, "an integer"),
-    "human_int": (rf"{_INTEGER}|\d+(\.\d+)?[kmgt]|\d+[KMGT]", "an integer, or one like 8k (8000) or 8K (8192)"),
-    "si_int": (rf"{_INTEGER}|\d+(\.\d+)?[kMGT]|\d+[KMGT]i", "an integer, or one like 8k (8000) or 8Ki (8192)"),
+
+def _vllm_int(value: str) -> int | str:
+    # vllm/utils/argparse_utils.py human_readable_int: k m g t by 1000, with decimals; K M G T by 1024, without.
+    return value if re.fullmatch(r"\s*(\d+(\.\d+)?[kmgt]|\d+[KMGT])\s*", value) else int(value)
+
+
+def _vllm_int_or_auto(value: str) -> int | str:
+    return "auto" if value.strip().lower() == "auto" else _vllm_int(value)
+
+
+def _sglang_int(value: str) -> int | str:
+    # sglang/srt/utils/common.py human_readable_int.
+    return value if re.fullmatch(r"\s*(\d+(\.\d+)?[kMGT]|\d+[KMGT]i)\s*", value) else int(value)
+
+
+def _json_or_word(value: str) -> object:
+    return json.loads(value) if re.fullmatch(r"(?s)\s*{.*}\s*", value) else value
+
+
+def _json_config(value: str) -> object:
+    # vllm/engine/arg_utils.py _expand_json_human_readable_numbers: numbers outside strings may have a suffix.
+    parts = re.split(r'("(?:[^"\\]|\\.)*")', value)
+    made = json.loads("".join(re.sub(r"\b(\d+)(\.\d+)?[kKmMgGtT]\b", r"\1", part) for part in parts))
+    if not isinstance(made, dict):
+        raise ValueError("an object is wanted")  # noqa: TRY004 - as the engine's own parser refuses it
+    return made
+
+
+# What the engines' parsers do with a value of each type (a ValueError refuses it), and what they expect.
+_TYPES: dict[str, tuple[Callable[[str], object], str]] = {
+    "str": (str, "text"),
+    "snake": (lambda value: value.lower().replace("-", "_"), "a word"),
+    "int": (int, "an integer"),
+    "float": (float, "a number"),
+    "human_int": (_vllm_int, "an integer, or one like 8k (8000) or 8K (8192)"),
+    "human_int_or_auto": (_vllm_int_or_auto, "an integer, one like 8k (8000) or 8K (8192), or auto"),
+    "si_int": (_sglang_int, "an integer, or one like 8k (8000) or 8Ki (8192)"),
+    "json": (json.loads, "JSON"),
+    "json_config": (_json_config, "a JSON object"),
+    "json_or_str": (_json_or_word, "JSON"),
 }
+_MANY = 1_000_000
+_COUNTS: dict[str | int | None, tuple[int, int]] = {None: (1, 1), "?": (0, 1), "*": (0, _MANY), "+": (1, _MANY)}
 
 
 @dataclass(frozen=True)
@@ -34,9 +69,9 @@ class Flag:
         name: the first long spelling that the engine declares, such as ``--max-model-len``.
         aliases: further spellings with the same meaning, such as ``-tp``.
         negations: spellings that set the opposite (``--no-...``, ``--disable-...``).
-        type: ``bool`` (takes no value), ``str``, ``int``, ``float``, ``json``, ``json_or_str``, ``snake`` (a word in
-            which the engine ignores case and takes - for _), ``human_int`` and ``human_int_or_auto`` (vLLM's 32k, 32K,
-            auto), ``si_int`` (SGLang's 32k, 32Ki).
+        type: ``bool`` (takes no value), ``str``, ``int``, ``float``, ``json``, ``json_config`` (an object for one of
+            the engine's config classes), ``json_or_str``, ``snake`` (a word in which the engine ignores case and takes
+            - for _), ``human_int`` and ``human_int_or_auto`` (vLLM's 32k, 32K, auto), ``si_int`` (SGLang's 32k, 32Ki).
         nargs: how many values, as argparse says it: None (one), ``?``, ``*``, ``+`` or a number; 0 for ``bool``.
         choices: the words that it takes, if they are known.
         enforced: whether the parser refuses other words; False: the list is what the engine itself names.
@@ -89,15 +124,9 @@ class Catalog:
         ``--optimization-level 3`` (FlexibleArgumentParser.parse_args); SGLang takes what it declares and nothing else.
         Abbreviations, which both would complete, are not spellings.
         """
-        if self.release.engine == "sglang":
-            return self._spellings.get(spelling)
-        if re.fullmatch(r"-O=?[^.-].*", spelling):
-            return self._spellings.get("--optimization-level")
-        stem, dot, _key = spelling.partition(".")
-        flag = self._spellings.get(stem.replace("_", "-") if stem.startswith("--") else stem)
-        if dot and flag is not None and not flag.type.startswith("json"):
-            return None
-        return flag
+        flag = self._spellings.get(_plain(self.release.engine, spelling))
+        dotted = self.release.engine == "vllm" and "." in spelling and not spelling.startswith("-O")
+        return None if dotted and flag and not flag.type.startswith("json") else flag
 
     def nearest(self, spelling: str) -> str | None:
         """The spelling of this release that looks most like a word that is none, or None if none is near."""
@@ -108,43 +137,33 @@ class Catalog:
 
     def check_value(self, flag: Flag, values: tuple[str, ...]) -> str | None:
         """Why the parser of this release would refuse these values for this flag, or None if it would not."""
-        bounds = {None: (1, 1), "?": (0, 1), "*": (0, None), "+": (1, None)}
-        least, most = (flag.nargs, flag.nargs) if isinstance(flag.nargs, int) else bounds[flag.nargs]
-        if most == 0 and values:
-            return f"{flag.name} takes no value"
-        if len(values) < least:
-            return f"{flag.name} needs a value" if least == 1 else f"{flag.name} needs {least} values"
-        if most is not None and len(values) > most:
-            return f"{flag.name} takes {most} value{'s' if most > 1 else ''}, not {len(values)}"
+        least, most = (flag.nargs, flag.nargs) if isinstance(flag.nargs, int) else _COUNTS[flag.nargs]
+        if not least <= len(values) <= most:
+            plain = {(0, 0): "no value", (1, 1): "one value", (1, _MANY): "one value or more"}
+            wanted = plain.get((least, most), f"{least} to {most} values")
+            return f"{flag.name} takes {wanted}; {len(values)} given"
         return next((reason for value in values if (reason := _refusal(flag, value))), None)
+
+
+def _plain(engine: str, spelling: str) -> str:
+    """A spelling as the engine's parser looks it up."""
+    if engine == "sglang":
+        return spelling
+    if re.match(r"-O(?!\.)", spelling):
+        return "--optimization-level"
+    stem = spelling.partition(".")[0]
+    return stem.replace("_", "-") if stem.startswith("--") else stem
 
 
 def _refusal(flag: Flag, value: str) -> str | None:
     """Why one value is refused."""
     if flag.optional and value in {"", "None"}:
         return None
-    kind, word = flag.type, value
-    if kind == "human_int_or_auto":
-        if value.strip().lower() == "auto":
-            return None
-        kind = "human_int"
-    if kind == "snake":
-        word = value.lower().replace("-", "_")
-    elif kind in _NUMBERS:
-        pattern, meaning = _NUMBERS[kind]
-        if not re.fullmatch(pattern, value.strip()):
-            return f"{value!r} is not {meaning}"
-        word = str(int(value)) if kind == "int" else value
-    elif kind == "float":
-        try:
-            float(value)
-        except ValueError:
-            return f"{value!r} is not a number"
-    elif kind == "json" or (kind == "json_or_str" and re.match(r"(?s)^\s*{.*}\s*$", value)):
-        try:
-            json.loads(value)
-        except json.JSONDecodeError as error:
-            return f"{value!r} is not JSON: {error}"
+    read, meaning = _TYPES[flag.type]
+    try:
+        word = str(read(value))
+    except ValueError as error:
+        return f"{value!r} is not {meaning}" + (f" ({error})" if "JSON" in meaning else "")
     if flag.enforced and word not in flag.choices:
         return f"{value!r} is none of {', '.join(flag.choices)}"
     return None
@@ -154,6 +173,12 @@ def _refusal(flag: Flag, value: str) -> str | None:
 def _data(engine: str) -> dict[str, Any]:
     data: dict[str, Any] = json.loads((_DATA / f"{engine}.flags.json").read_bytes())
     return data
+
+
+@functools.lru_cache
+def _order(engine: str) -> dict[str, int]:
+    """The place of each version in ``known``."""
+    return {version: place for place, version in enumerate(_data(engine)["releases"])}
 
 
 def _flag(name: str, record: dict[str, Any]) -> Flag:
@@ -177,6 +202,20 @@ def _flag(name: str, record: dict[str, Any]) -> Flag:
     )
 
 
+def _ranges(engine: str, name: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """The records of a flag with the releases that they hold for: places in ``known``, the last one excluded."""
+    data = _data(engine)
+    places = [
+        *map(list(data["releases"]).index, (version for version, _ in data["flags"][name])),
+        len(data["releases"]),
+    ]
+    record: dict[str, Any] | None = None
+    for (_, change), start, end in zip(data["flags"][name], places, places[1:], strict=False):
+        record = None if change is None else {**(record or {}), **change}
+        if record is not None:
+            yield start, end, record
+
+
 @functools.lru_cache
 def load(release: Release) -> Catalog:
     """The catalog of a release.
@@ -184,23 +223,19 @@ def load(release: Release) -> Catalog:
     Raises:
         ServeError: the release is not in our data; names those that are.
     """
-    data = _data(release.engine)
-    if release.version not in data["releases"]:
+    releases = known(release.engine)
+    if release not in releases:
         raise ServeError(
             f"the flags of {release.title} are not known",
-            fix=f"known releases of {TITLES[release.engine]}: {', '.join(data['releases'])}",
+            fix=f"known releases of {TITLES[release.engine]}: {', '.join(each.version for each in releases)}",
         )
-    order = {version: place for place, version in enumerate(data["releases"])}
-    wanted = order[release.version]
-    flags: dict[str, Flag] = {}
-    for name, changes in data["flags"].items():
-        record: dict[str, Any] | None = None
-        for version, change in changes:
-            if order[version] > wanted:
-                break
-            record = None if change is None else {**(record or {}), **change}
-        if record is not None:
-            flags[name] = _flag(name, record)
+    place = _order(release.engine)[release.version]
+    flags = {
+        name: _flag(name, record)
+        for name in _data(release.engine)["flags"]
+        for start, end, record in _ranges(release.engine, name)
+        if start <= place < end
+    }
     spellings = {spelling: flag for flag in flags.values() for spelling in flag.spellings}
     return Catalog(release, MappingProxyType(flags), MappingProxyType(spellings))
 
@@ -213,7 +248,15 @@ def known(engine: str) -> tuple[Release, ...]:
 
 def history(engine: str, spelling: str) -> tuple[Release, ...]:
     """The known releases of an engine that have a flag of this spelling, oldest first; empty if none has."""
-    return tuple(release for release in known(engine) if load(release).find(spelling) is not None)
+    word, releases = _plain(engine, spelling), known(engine)
+    places = {
+        place
+        for name in _data(engine)["flags"]
+        for start, end, record in _ranges(engine, name)
+        if word in (name, *(record.get("aliases") or ()), *(record.get("negations") or ()))
+        for place in range(start, end)
+    }
+    return tuple(releases[place] for place in sorted(places))
 
 
 def pins(release: Release) -> dict[str, str]:

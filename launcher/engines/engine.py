@@ -9,6 +9,9 @@ from typing import Any
 from launcher.engines.draft import Draft
 from launcher.engines.target import Target
 
+# Writes a key's value into the draft in the engine's own way, or refuses it.
+Expression = Callable[[Draft, Any], None]
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -30,7 +33,7 @@ class Engine:
 
     name: str
     flags: Mapping[str, tuple[str, ...]]
-    expressions: Mapping[str, Callable[[Draft, Any], None]]
+    expressions: Mapping[str, Expression]
     meanings: Mapping[str, tuple[str, str | None, str]]
     suffixes: Mapping[str, int]
     program: Callable[[Target], tuple[str, ...]]

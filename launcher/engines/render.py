@@ -100,7 +100,7 @@ def _keys(draft: Draft, engine: Engine) -> list[ServeError]:
     return problems
 
 
-def _weights(draft: Draft, engine: Engine) -> list[ServeError]:
+def _weights(draft: Draft, _engine: Engine) -> list[ServeError]:
     intents = draft.deployment.get("weights")
     if intents is None:
         return []
@@ -111,7 +111,7 @@ def _weights(draft: Draft, engine: Engine) -> list[ServeError]:
             draft.decide("weights", f"{intent} passed over: {why}")
         if choice.row:
             for flag, value in choice.row.arguments.items():
-                draft.add("weights", flag, *([] if value is True else [str(value)]), note=choice.row.method)
+                draft.add("weights", flag, value, note=choice.row.method)
             draft.environment |= choice.row.environment
         draft.decide("weights", "; ".join((f"{choice.intent} taken", *choice.notes)))
     except ServeError as error:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from launcher.engines.draft import Draft
-from launcher.engines.engine import Engine
+from launcher.engines.engine import Engine, Expression
 from launcher.engines.target import Target
-
 
 # Keys that are one flag; where releases differ, the first spelling that the release has is taken.
 FLAGS: dict[str, tuple[str, ...]] = {
@@ -119,7 +116,7 @@ def _source(draft: Draft, value: str) -> None:
         draft.environment["SGLANG_USE_MODELSCOPE"] = "true"
 
 
-EXPRESSIONS = {
+EXPRESSIONS: dict[str, Expression] = {
     "source": _source,
     "kv_cache": _kv_cache,
     "context_length": _context_length,

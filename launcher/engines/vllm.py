@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 from launcher.engines.draft import Draft
-from launcher.engines.engine import Engine
+from launcher.engines.engine import Engine, Expression
 from launcher.engines.target import Target
-
 
 # Keys that are one flag; where releases differ, the first spelling that the release has is taken.
 FLAGS: dict[str, tuple[str, ...]] = {
@@ -144,7 +143,7 @@ def _source(draft: Draft, value: str) -> None:
         draft.environment["VLLM_USE_MODELSCOPE"] = "True"
 
 
-EXPRESSIONS = {
+EXPRESSIONS: dict[str, Expression] = {
     "source": _source,
     "context_length": _context_length,
     "memory_fraction": _memory_fraction,

@@ -13,7 +13,6 @@ from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
 
 DEVICES = {"cuda": "a GPU", "cpu": "a CPU"}
-LISTS = ("architectures", "packages")
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Row:
         arguments: exact flags of the engine and their values.
         environment: variables of the engine's process.
         capability: the least CUDA compute capability, or None.
-        architectures: those of config.json that it covers; empty: all.
+        not_for: architectures of config.json that it cannot take, with the reason.
         packages: what must be installed beside the engine.
         note: what to tell the user when the row is taken.
     """
@@ -43,7 +42,7 @@ class Row:
     arguments: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     capability: float | None = None
-    architectures: tuple[str, ...] = ()
+    not_for: dict[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     note: str = ""
 
@@ -56,8 +55,9 @@ class Row:
             return f"{self.method}: {self.evidence}"
         if self.capability and target.capability is not None and target.capability < self.capability:
             return f"{self.method} needs compute capability {self.capability}, this GPU has {target.capability}"
-        if checkpoint.architectures and self.architectures and not {*self.architectures} & {*checkpoint.architectures}:
-            return f"{self.method} does not cover {', '.join(checkpoint.architectures)}"
+        for architecture in checkpoint.architectures:
+            if reason := self.not_for.get(architecture):
+                return f"{self.method} cannot take {architecture}: {reason}"
         missing = [name for name in self.packages if name not in (target.packages or ())]
         return f"{self.method} needs {', '.join(missing)} in the engine's environment" if missing else ""
 
@@ -93,14 +93,6 @@ class Choice:
     passed_over: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
-    @property
-    def note(self) -> str:
-        """The choice in one sentence: ``int4 by mxfp4 (4.25 bits a weight)``, and the notes."""
-        how = f"{self.intent} by {self.row.method} ({self.row.bits:g} bits a weight)" if self.row else ""
-        return "; ".join(
-            part for part in (how or ("unquantized" if self.intent == "none" else ""), *self.notes) if part
-        )
-
 
 @functools.cache
 def table() -> Table:
@@ -110,7 +102,7 @@ def table() -> Table:
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with (Path(__file__).parent / "data" / "weights.yaml").open(encoding="utf-8") as file:
         data = yaml.load(file, loader)  # noqa: S506 - a safe loader, the compiled one where there is one
-    rows = tuple(Row(**{**row, **{name: tuple(row.get(name, ())) for name in LISTS}}) for row in data["rows"])
+    rows = tuple(Row(**{**row, "packages": tuple(row.get("packages", ()))}) for row in data["rows"])
     return Table(rows, data["meanings"], data["checkpoints"])
 
 

@@ -14,7 +14,7 @@ from launcher.config.sources import command_line
 from launcher.engines import catalog, weights
 from launcher.engines.catalog import Catalog, Flag
 from launcher.engines.engine import Engine
-from launcher.engines.release import ENGINES, TITLES
+from launcher.engines.release import TITLES
 from launcher.engines.render import BY_NAME, RESERVED
 from launcher.errors import ServeError
 
@@ -57,7 +57,7 @@ def read(words: tuple[str, ...], engine: Engine, known: Catalog) -> Layer:
             if why := RESERVED.get(flag.name):
                 raise ServeError(f"{spelling} is not passed on: {why}", fix="see api_key in: serve keys")
             values = (value,) if equals else _values(flag, spelling, rest)
-            layer |= _settings(engine, flag, spelling, values)
+            layer |= _settings(engine, known, flag, spelling, values)
         except ServeError as error:
             problems.append(error)
             while rest and not rest[0].startswith("-"):
@@ -69,11 +69,11 @@ def read(words: tuple[str, ...], engine: Engine, known: Catalog) -> Layer:
 
 def _values(flag: Flag, spelling: str, rest: list[str]) -> tuple[str, ...]:
     """Takes a flag's values from the words that follow it, as argparse counts them."""
-    if not flag.takes_value or spelling in flag.negations or spelling.startswith("-O") and spelling != "-O":
+    if not flag.takes_value or spelling in flag.negations or (spelling.startswith("-O") and spelling != "-O"):
         return ()
-    most = {None: 1, "?": 1}.get(flag.nargs, flag.nargs if isinstance(flag.nargs, int) else len(rest))
+    most = flag.nargs if isinstance(flag.nargs, int) else 1 if flag.nargs in (None, "?") else len(rest)
     values: list[str] = []
-    while rest and len(values) < int(most or 0) and (not rest[0].startswith("-") or _number(rest[0])):
+    while rest and len(values) < most and (not rest[0].startswith("-") or _number(rest[0])):
         values.append(rest.pop(0))
     if not values and flag.nargs not in ("?", "*"):
         raise ServeError(f"{spelling} needs a value", fix=f"one of {', '.join(flag.choices)}" if flag.choices else "")
@@ -88,9 +88,9 @@ def _number(word: str) -> bool:
     return True
 
 
-def _settings(engine: Engine, flag: Flag, spelling: str, values: tuple[str, ...]) -> Layer:
+def _settings(engine: Engine, known: Catalog, flag: Flag, spelling: str, values: tuple[str, ...]) -> Layer:
     origin = Origin("command line", spelling)
-    meaning = means(engine, flag.name, values, negated=spelling in flag.negations)
+    meaning = means(engine, known, flag, values, negated=spelling in flag.negations)
     if meaning:
         kind = keys.BY_NAME[meaning.key].type
         try:
@@ -101,26 +101,23 @@ def _settings(engine: Engine, flag: Flag, spelling: str, values: tuple[str, ...]
     return {f"args.{engine.name}.{spelling}": Setting(value or True, origin)}
 
 
-def means(engine: Engine, flag: str, values: tuple[str, ...], *, negated: bool = False) -> Meaning | None:
-    """The key that a flag (by its catalog name) stands for, or None."""
+def means(
+    engine: Engine, known: Catalog, flag: Flag, values: tuple[str, ...], *, negated: bool = False
+) -> Meaning | None:
+    """The key that a flag stands for with these values, or None."""
     text = values[0] if len(values) == 1 else ""
-    if intent := weights.meaning(engine.name, flag, text):
-        return Meaning("weights", intent)
-    if flag in engine.meanings:
-        key, given, stands_for = engine.meanings[flag]
-        if given is None:
-            return None if negated else Meaning(key, stands_for)
-        return (
-            Meaning(key, _number_text(engine, text))
-            if given == ""
-            else Meaning(key, stands_for)
-            if text == given
-            else None
-        )
+    for spelling in flag.spellings:
+        if intent := weights.meaning(engine.name, spelling, text):
+            return Meaning("weights", intent)
+        if spelling in engine.meanings:
+            key, given, stands_for = engine.meanings[spelling]
+            if given == "":
+                return Meaning(key, _number_text(engine, text))
+            return Meaning(key, stands_for) if given in (None, text) and not negated else None
     spellings = {**engine.flags, "model": (engine.model_flag,), "served_name": ("--served-model-name",)}
     spellings |= {"host": ("--host",), "port": ("--port",)}
     for key, names in spellings.items():
-        if flag in names:
+        if any(found.name == flag.name for name in names if (found := known.find(name))):
             return Meaning(key, _number_text(engine, text) if values else str(not negated).lower())
     return None
 
@@ -135,27 +132,27 @@ def instead(spelling: str, value: str, rest: list[str], known: Catalog) -> str:
     """What to write in place of a flag that the release does not have."""
     name = known.release.engine
     text = value or (rest[0] if rest and not rest[0].startswith("-") else "")
-    for engine in (name, *(other for other in ENGINES if other != name)):
+    for engine in (name, *(other for other in keys.ENGINES if other != name)):
         releases = catalog.history(engine, spelling)
         if not releases:
             continue
-        older = catalog.load(releases[-1]).find(spelling)
-        owner = (
-            f"{TITLES[engine]} had it until {releases[-1].version}; "
-            if engine == name
-            else f"it is a flag of {TITLES[engine]}; "
-        )
-        if engine == name and releases[-1] > known.release:
-            owner = f"{TITLES[engine]} has it from {releases[0].version}; "
-        meaning = means(BY_NAME[engine], older.name if older else spelling, (text,) if text else ())
-        if meaning:
-            option = keys.BY_NAME[meaning.key].option
-            return f"{owner}write {option} {meaning.text}".rstrip()
-        if older and older.successor and known.find(older.successor.split("=")[0]):
-            return f"{owner}write {older.successor}"
-        return f"{owner}it has no counterpart that we know of"
-    if meaning := means(BY_NAME[name], spelling, (text,) if text else ()):
-        return f"write {keys.BY_NAME[meaning.key].option} {meaning.text}"
+        then = catalog.load(releases[-1])
+        older = then.find(spelling)
+        if older is None:
+            continue
+        owner = f"it is a flag of {TITLES[engine]}"
+        if engine == name:
+            later = releases[-1] > known.release
+            owner = (
+                f"{TITLES[engine]} has it from {releases[0].version}"
+                if later
+                else f"{TITLES[engine]} had it until {releases[-1].version}"
+            )
+        if meaning := means(BY_NAME[engine], then, older, (text,) if text else ()):
+            return f"{owner}; write {keys.BY_NAME[meaning.key].option} {meaning.text}".rstrip()
+        if older.successor and known.find(older.successor.split("=")[0]):
+            return f"{owner}; write {older.successor}"
+        return f"{owner}; it has no counterpart that we know of"
     options = [key.option for key in keys.KEYS]
     near = catalog_or_key(spelling, known, options)
     return f"did you mean {near}?" if near else "serve explain lists what is passed; options are listed by --help"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,7 +24,17 @@ TRY_S = 900.0  # a first import reads gigabytes from a disk that may be slow
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is asked of uv: a requirements file, an overrides file, options, an index before others, a Python."""
+    """What is asked of uv.
+
+    Attributes:
+        distribution: the package that holds the engine.
+        requirement: the one line of the requirements file.
+        python: the version of Python.
+        origin: in words, who built the packages.
+        without: packages to leave out although others ask for them.
+        options: further options of `uv pip install`.
+        index: an index that is asked before all others.
+    """
 
     distribution: str
     requirement: str
@@ -54,39 +65,50 @@ def install(
     if device == "auto":
         device = "cuda" if machine.gpus() else "cpu"
     build = builds.of(engine, device)
-    release = Release(engine, version or build.default)
-    path = environments.folder(release, device)
+    return make(build, version or build.default, python, echo)
+
+
+def make(build: Build, version: str, python: str | None, echo: Echo) -> Environment:
+    """As `install`, of one build."""
+    if python and not re.fullmatch(r"3\.\d+(\.\d+)?", python):
+        raise ServeError(
+            f"{python!r} is no version of Python", where="--python", fix=f"write it like {build.python[0]}"
+        )
+    release = Release(build.engine, version)
+    path = environments.folder(release, build.device)
     with environments.only_one(path):
         if (known := environments.read(path)) is not None:
-            echo(f"{release.title} for {device} is installed already")
+            echo(f"{release.title} for {build.device} is installed already")
             return known
         _room(path.parent, build)
         shutil.rmtree(path, ignore_errors=True)  # half made
         try:
-            recipe = _recipe(release, build, path.parent, python)
-            return _make(release, build, recipe, path, echo)
+            return _perform(_recipe(release, build, path.parent, python), release, build, path, echo)
         except BaseException:  # Ctrl-C too
             shutil.rmtree(path, ignore_errors=True)
             raise
 
 
-def _make(release: Release, build: Build, recipe: Recipe, path: Path, echo: Echo) -> Environment:
+def _perform(recipe: Recipe, release: Release, build: Build, path: Path, echo: Echo) -> Environment:
     settings = packages.settings(os.environ)
     if recipe.index:
         settings["UV_INDEX"] = f"{recipe.index} {settings.get('UV_INDEX', '')}".strip()
     what = f"installing {release.title} for {build.device}"
     echo(f"{what} with Python {recipe.python}: {recipe.origin}")
-    packages.run(["venv", "--python", recipe.python, str(path)], path.parent, what, echo, settings)
+    packages.run(["venv", "--quiet", "--python", recipe.python, str(path)], path.parent, what, echo, settings)
     interpreter = str(path / "bin" / "python")
     with tempfile.TemporaryDirectory() as scratch:
         requirements, overrides = Path(scratch, "requirements.txt"), Path(scratch, "overrides.txt")
         requirements.write_text(recipe.requirement + "\n", encoding="utf-8")
-        # A marker that never holds: the package stays in the resolution and out of the environment.
-        overrides.write_text("".join(f'{name} ; python_version < "3"\n' for name in recipe.without), encoding="utf-8")
         # Without compiled bytecode each of an engine's processes compiles thousands of modules at every start, for good
         # where the environment is read-only or PYTHONDONTWRITEBYTECODE is set.
         words = ["pip", "install", "--python", interpreter, "--compile-bytecode", *recipe.options]
-        words += ["--override", str(overrides), "--requirements", str(requirements)]
+        words += ["--requirements", str(requirements)]
+        if recipe.without:  # a marker that never holds: in the resolution, out of the environment
+            overrides.write_text(
+                "".join(f'{name} ; python_version < "3"\n' for name in recipe.without), encoding="utf-8"
+            )
+            words += ["--override", str(overrides)]
         packages.run(words, path.parent, what, echo, settings)
     echo(f"trying it: import {build.module}")
     _try(interpreter, build.module, release)
@@ -96,12 +118,10 @@ def _make(release: Release, build: Build, recipe: Recipe, path: Path, echo: Echo
 
 
 def _recipe(release: Release, build: Build, folder: Path, python: str | None) -> Recipe:
+    pythons = (python,) if python else packages.on_host_first(build.python, folder)
     if build.device == "cuda":
         requirement = f"{build.distribution}=={release.version}"
-        return Recipe(
-            build.distribution, requirement, python or build.python[0], f"{build.distribution} of the package index"
-        )
-    pythons = (python,) if python else build.python
+        return Recipe(build.distribution, requirement, pythons[0], f"{build.distribution} of the package index")
     torch = build.torch.get(release.version)
     ours = next((each for each in pythons if torch and packages.available(f"torch=={torch}", each, folder)), None)
     # The user's own settings lead to the torch that is needed; whether to matching siblings of it, nobody knows.

@@ -30,6 +30,10 @@ ADVICE = (  # what uv says -> what to do
     ("hash mismatch", "this file is not the one that was pinned: do not use it, and tell us"),
     ("no space left", "free some space, or put SERVE_HOME on a larger disk"),
     ("no interpreter found", "install that Python, or name another: --python VERSION"),
+    (
+        "python-build-standalone",
+        "this host lacks that Python and it cannot be downloaded; name one it has: --python VERSION",
+    ),
     ("error sending request", "check the network; UV_INDEX_URL or PIP_INDEX_URL name a mirror, UV_FIND_LINKS a folder"),
     ("no solution found", "the text above names what is missing; UV_FIND_LINKS may name a folder that has it"),
 )
@@ -82,6 +86,19 @@ def _pip_files(environment: Mapping[str, str]) -> dict[str, str]:
     return values
 
 
+def on_host_first(pythons: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    """The same versions of Python, those that this host has before those that uv would download."""
+    environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    absent = {
+        version
+        for version in pythons
+        if subprocess.run(
+            [uv(), "python", "find", version], cwd=folder, env=environment, capture_output=True, check=False
+        ).returncode
+    }
+    return tuple(sorted(pythons, key=absent.__contains__))
+
+
 def available(requirement: str, python: str, folder: Path) -> bool:
     """Whether the user's settings lead to a package that fits a version of Python; downloads nothing but lists.
 
@@ -124,7 +141,7 @@ def run(words: list[str], folder: Path, what: str, echo: Echo, environment: Mapp
         for line in process.stdout or ():
             if line.strip():
                 last.append(line.rstrip())
-                if not line.startswith((" + ", "   Building", "Using ")):  # one line a package is too much to read
+                if not line.startswith((" + ", " Downloaded", "Using ")):  # enough lines remain
                     echo("  " + line.rstrip())
     if process.returncode != 0:
         text = "\n".join(last)

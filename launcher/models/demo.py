@@ -1,29 +1,30 @@
 """The ``demo`` model: a real checkpoint with random weights, made on the spot, on which everything here can be tried.
 
 Its shape is that of a small Qwen3: every engine knows the architecture, and all sizes are multiples of 128, so that
-quantization in groups applies. The bytes are the same on every host: they come from a hash, not a random generator.
+quantization in groups applies. Beside it lies a draft model for it, as untaught as itself, for speculative decoding.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import math
 import shutil
-import struct
 import tempfile
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 from launcher import settings
+from launcher.models import random_weights
+from launcher.models.random_weights import Shapes
 
 NAME = "demo"
 VERSION = 1  # of the files below: another version lies in another folder
 CONTEXT_LENGTH = 4096
 VOCABULARY = 512
 END_OF_TEXT, START_OF_TURN, END_OF_TURN = range(VOCABULARY - 3, VOCABULARY)
+# What an answer is made of. The other tokens are bytes, which the model reads, and special ones: their logits are 0,
+# far below the best syllable's, so an answer is text, as long as asked, with no half characters and no early end.
+SYLLABLES = range(256, END_OF_TEXT)
 SPECIAL = {END_OF_TEXT: "<|endoftext|>", START_OF_TURN: "<|im_start|>", END_OF_TURN: "<|im_end|>"}
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -39,7 +40,7 @@ CONFIG: dict[str, Any] = {
     "model_type": "qwen3",
     "hidden_size": 256,
     "intermediate_size": 1024,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 4,
     "num_attention_heads": 8,
     "num_key_value_heads": 2,
     "head_dim": 128,
@@ -49,7 +50,7 @@ CONFIG: dict[str, Any] = {
     "attention_bias": False,
     "attention_dropout": 0.0,
     "max_position_embeddings": CONTEXT_LENGTH,
-    "max_window_layers": 2,
+    "max_window_layers": 4,
     "rms_norm_eps": 1e-6,
     "rope_theta": 10000,
     "rope_scaling": None,
@@ -61,11 +62,25 @@ CONFIG: dict[str, Any] = {
     "bos_token_id": END_OF_TEXT,
     "eos_token_id": END_OF_TURN,
 }
+# EAGLE-3: one layer that reads the states of three of the model's layers. They are named, for the engines' own choice
+# (2, half, all but 3) would need a deeper model.
+DRAFT_CONFIG: dict[str, Any] = CONFIG | {
+    "architectures": ["LlamaForCausalLMEagle3"],
+    "model_type": "llama",
+    "num_hidden_layers": 1,
+    "draft_vocab_size": VOCABULARY,
+    "eagle_config": {"use_aux_hidden_state": True, "eagle_aux_hidden_state_layer_ids": [0, 1, 2]},
+}
 
 
 def folder() -> Path:
     """Where the model lies on this host, made or not."""
     return settings.data_folder() / "models" / f"{NAME}-{VERSION}"
+
+
+def draft_folder() -> Path:
+    """Where its draft model lies, made with it."""
+    return folder() / "draft"
 
 
 def make(to: Path | None = None) -> Path:
@@ -75,23 +90,21 @@ def make(to: Path | None = None) -> Path:
         to: the folder to make; `folder()` unless given.
     """
     to = to or folder()
-    files = _text_files()
-    header, shapes = _header()
-    sizes = {name: len(data) for name, data in files.items()}
-    sizes["model.safetensors"] = len(header) + sum(2 * math.prod(shape) for shape in shapes.values())
+    texts, weights = _texts(), {"model.safetensors": _shapes(), "draft/model.safetensors": _draft_shapes()}
+    sizes = {name: len(data) for name, data in texts.items()}
+    sizes |= {name: random_weights.size_bytes(shapes) for name, shapes in weights.items()}
     if _whole(to, sizes):
         return to
     to.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
     try:
         made.chmod(0o755)  # mkdtemp's 0700 is for secrets; an engine may run as another user
-        for name, data in files.items():
+        (made / "draft").mkdir()
+        for name, data in texts.items():
             (made / name).write_bytes(data)
-        with (made / "model.safetensors").open("wb") as weights:
-            weights.write(header)
-            for name, shape in shapes.items():
-                weights.write(_tensor(name, shape))
-        if to.exists():  # damaged: out of the way first, for a folder cannot be replaced in one step
+        for name, shapes in weights.items():
+            random_weights.write(made / name, shapes, SYLLABLES)
+        if to.exists() and not _whole(to, sizes):  # out of the way first: a folder cannot be replaced in one step
             with contextlib.suppress(FileNotFoundError):  # another process was first
                 to.rename(made / "damaged")
         try:
@@ -109,7 +122,7 @@ def _whole(to: Path, sizes: dict[str, int]) -> bool:
     return all((to / name).is_file() and (to / name).stat().st_size == size for name, size in sizes.items())
 
 
-def _text_files() -> dict[str, bytes]:
+def _texts() -> dict[str, bytes]:
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": None,
@@ -125,6 +138,7 @@ def _text_files() -> dict[str, bytes]:
         "generation_config.json": generation_config,
         "tokenizer.json": _tokenizer(),
         "tokenizer_config.json": tokenizer_config,
+        "draft/config.json": DRAFT_CONFIG,
     }
     texts = {name: json.dumps(value, indent=1) + "\n" for name, value in content.items()} | {"README.md": README}
     return {name: text.encode() for name, text in texts.items()}
@@ -146,7 +160,7 @@ def _syllables() -> list[str]:
     space = byte_alphabet()[ord(" ")]
     vowels = ("a", "e", "i", "o", "u", "ai", "ou")
     plain = [consonant + vowel for consonant in "bcdfghjklmnprstvwxyz" for vowel in vowels]
-    return [start + syllable for syllable in plain for start in (space, "")][: END_OF_TEXT - 256]
+    return [start + syllable for syllable in plain for start in (space, "")][: len(SYLLABLES)]
 
 
 def _tokenizer() -> dict[str, Any]:
@@ -177,66 +191,43 @@ def _tokenizer() -> dict[str, Any]:
     }
 
 
-def _shapes() -> dict[str, tuple[int, ...]]:
-    hidden, inner, head = CONFIG["hidden_size"], CONFIG["intermediate_size"], CONFIG["head_dim"]
-    queries, keys = CONFIG["num_attention_heads"] * head, CONFIG["num_key_value_heads"] * head
-    shapes: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (VOCABULARY, hidden),
+def _shapes() -> Shapes:
+    vocabulary, hidden, head = VOCABULARY, CONFIG["hidden_size"], CONFIG["head_dim"]
+    shapes = {
+        "model.embed_tokens.weight": (vocabulary, hidden),
         "model.norm.weight": (hidden,),
-        "lm_head.weight": (VOCABULARY, hidden),
+        "lm_head.weight": (vocabulary, hidden),
     }
     for layer in range(CONFIG["num_hidden_layers"]):
         at = f"model.layers.{layer}"
-        shapes |= {
-            f"{at}.input_layernorm.weight": (hidden,),
-            f"{at}.post_attention_layernorm.weight": (hidden,),
-            f"{at}.self_attn.q_proj.weight": (queries, hidden),
-            f"{at}.self_attn.k_proj.weight": (keys, hidden),
-            f"{at}.self_attn.v_proj.weight": (keys, hidden),
-            f"{at}.self_attn.o_proj.weight": (hidden, queries),
-            f"{at}.self_attn.q_norm.weight": (head,),
-            f"{at}.self_attn.k_norm.weight": (head,),
-            f"{at}.mlp.gate_proj.weight": (inner, hidden),
-            f"{at}.mlp.up_proj.weight": (inner, hidden),
-            f"{at}.mlp.down_proj.weight": (hidden, inner),
-        }
+        shapes |= _layer(at, hidden)
+        shapes |= {f"{at}.self_attn.q_norm.weight": (head,), f"{at}.self_attn.k_norm.weight": (head,)}
     return shapes
 
 
-def _header() -> tuple[bytes, dict[str, tuple[int, ...]]]:
-    """The start of a safetensors file (8 bytes of length, then JSON padded to 8) and the shapes in its order."""
-    shapes, entries, start = _shapes(), {}, 0
-    for name, shape in shapes.items():
-        end = start + 2 * math.prod(shape)
-        entries[name] = {"dtype": "BF16", "shape": shape, "data_offsets": (start, end)}
-        start = end
-    text = json.dumps({"__metadata__": {"format": "pt"}, **entries}, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text, shapes
+def _draft_shapes() -> Shapes:
+    hidden = DRAFT_CONFIG["hidden_size"]
+    states = len(DRAFT_CONFIG["eagle_config"]["eagle_aux_hidden_state_layer_ids"])
+    return {
+        "fc.weight": (hidden, states * hidden),
+        **_layer("midlayer", 2 * hidden),  # the token's embedding beside the states
+        "midlayer.hidden_norm.weight": (hidden,),
+        "norm.weight": (hidden,),
+        "lm_head.weight": (VOCABULARY, hidden),
+    }
 
 
-def _bfloat16(value: float) -> bytes:
-    return struct.pack("<f", value)[2:]
-
-
-def _tensor(name: str, shape: tuple[int, ...]) -> bytes:
-    """Weights of variance 1 / columns, so that activations neither grow nor vanish; norms are ones.
-
-    The output layer has rows for syllables only: the logits of all else are 0, far below the best syllable's. So an
-    answer is readable and as long as asked: neither half a character nor an end of turn comes up.
-    """
-    if len(shape) == 1:
-        return _bfloat16(1.0) * shape[0]
-    rows, columns = shape
-    output = name == "lm_head.weight"
-    deviation = 0.5 if output else columns**-0.5
-    values = [_bfloat16(NormalDist(0, deviation).inv_cdf((step + 0.5) / 256)) for step in range(256)]
-    noise = hashlib.shake_256(name.encode()).digest(rows * columns)
-    data = bytearray(2 * len(noise))
-    data[0::2] = noise.translate(bytes(value[0] for value in values))
-    data[1::2] = noise.translate(bytes(value[1] for value in values))
-    if output:
-        first, last = 256 * columns * 2, END_OF_TEXT * columns * 2
-        data[:first] = bytes(first)
-        data[last:] = bytes(len(data) - last)
-    return bytes(data)
+def _layer(at: str, attention_input: int) -> dict[str, tuple[int, ...]]:
+    hidden, inner, head = CONFIG["hidden_size"], CONFIG["intermediate_size"], CONFIG["head_dim"]
+    queries, keys = CONFIG["num_attention_heads"] * head, CONFIG["num_key_value_heads"] * head
+    return {
+        f"{at}.input_layernorm.weight": (hidden,),
+        f"{at}.post_attention_layernorm.weight": (hidden,),
+        f"{at}.self_attn.q_proj.weight": (queries, attention_input),
+        f"{at}.self_attn.k_proj.weight": (keys, attention_input),
+        f"{at}.self_attn.v_proj.weight": (keys, attention_input),
+        f"{at}.self_attn.o_proj.weight": (hidden, queries),
+        f"{at}.mlp.gate_proj.weight": (inner, hidden),
+        f"{at}.mlp.up_proj.weight": (inner, hidden),
+        f"{at}.mlp.down_proj.weight": (hidden, inner),
+    }

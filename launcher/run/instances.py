@@ -15,7 +15,7 @@ from pathlib import Path
 from launcher import settings
 from launcher.engines.command import Secret
 from launcher.errors import ServeError
-from launcher.run.secrets import resolve_key, write_private
+from launcher.run.secrets import resolve_key, write_private, writing
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -88,8 +88,9 @@ def claim(name: str) -> Iterator[Claim]:
         ServeError: the name is none, or another process holds it.
     """
     folder = _folder(name)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # not inherited by the engine (PEP 446)
+    with writing(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # not inherited by the engine (PEP 446)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from launcher.run.secrets import writing
+
 TAIL_LINES = 50
 _CHUNK_BYTES = 1 << 16
 _LINE_BYTES = 1 << 14  # longer lines are cut where they are shown, not in the file
@@ -40,18 +42,24 @@ class Log:
     """
 
     def __init__(self, path: Path, key: str | None, on_line: Callable[[str], None]) -> None:
-        """Open the file; that of the run before is kept beside it as ``.previous``."""
+        """Open the file; that of the run before is kept beside it as ``.previous``.
+
+        Raises:
+            ServeError: it cannot be opened.
+        """
         self.path = path
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._key = key.encode() if key else b""
         self._on_line = on_line
+        self._rest = b""
         self._within_long_line = False
         self._full = False
-        if path.exists():
-            path.replace(path.with_name(path.name + ".previous"))
-        self._file = open(  # noqa: SIM115 - closed by the thread that writes it
-            path, "wb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600)
-        )
+        with writing(path):
+            if path.exists():
+                path.replace(path.with_name(path.name + ".previous"))
+            self._file = open(  # noqa: SIM115 - closed by the thread that writes it
+                path, "wb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600)
+            )
         self._thread: threading.Thread | None = None
 
     def follow(self, stream: IO[bytes]) -> None:
@@ -65,18 +73,26 @@ class Log:
             self._thread.join(timeout_s)
 
     def _read(self, stream: IO[bytes]) -> None:
-        rest = b""
-        with stream, self._file:
+        with stream:
             while chunk := os.read(stream.fileno(), _CHUNK_BYTES):
-                data = rest + chunk
-                if self._key:
-                    data = data.replace(self._key, _SCRUBBED)
-                end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-                if not end and len(data) > _LINE_BYTES:
-                    end = len(data) - len(self._key)  # the start of a key may stand at the end
-                rest = data[end:]
-                self._take(data[:end])
-            self._take(rest)
+                self.feed(chunk)
+        self.close()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes, cut anywhere."""
+        data = self._rest + chunk
+        if self._key:
+            data = data.replace(self._key, _SCRUBBED)
+        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if not end and len(data) > _LINE_BYTES:
+            end = len(data) - len(self._key)  # the start of a key may stand at the end
+        self._rest = data[end:]
+        self._take(data[:end])
+
+    def close(self) -> None:
+        """Take what came without an end of line, and close the file."""
+        self._take(self._rest)
+        self._file.close()
 
     def _take(self, data: bytes) -> None:
         if not data:

@@ -10,7 +10,8 @@ from launcher.run.client import Client, Reply, completed
 
 POLL_S = 0.1
 # A server that refuses (wrong key, unknown model, no completions) does not change its mind, unless it is just up.
-_REFUSED_S = 10.0
+_REFUSED_S = 5.0
+_SPARE_S = 2.0  # so that a completion that never comes does not look refused at the deadline
 _PASSING = frozenset({408, 425, 429})
 
 
@@ -46,7 +47,7 @@ class Probe(threading.Thread):
     def run(self) -> None:
         """The thread."""
         refused_since_s: float | None = None
-        while not (self.ready or self.refused or self._end.wait(POLL_S)):
+        while not (self.ready or self.refused or self._end.wait(POLL_S) or time.monotonic() > self._deadline_s):
             health = self._client.health()
             if not health.ok:
                 self.last = f"/health: {health}"
@@ -54,7 +55,10 @@ class Probe(threading.Thread):
             if not self.healthy:
                 self.healthy = True
                 self._changed()
-            reply = self._client.complete_one_token(self._model, max(1.0, self._deadline_s - time.monotonic()))
+            self.last = "/health answers; a completion does not come back"
+            reply = self._client.complete_one_token(
+                self._model, max(0.0, self._deadline_s - time.monotonic()) + _SPARE_S
+            )
             self.last = f"/health answers; a completion: {reply}"
             self.ready = completed(reply)
             if not _final(reply):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.engines.command import Command, Secret
-from launcher.errors import ServeError
+from launcher.errors import FAILED, ServeError
 
 VARIABLE = "SERVE_API_KEY"
 # What a Bearer token may hold (RFC 6750, section 2.1). repr, JSON and YAML escape none of it, so a key that an engine
@@ -58,29 +58,40 @@ def handed_over(command: Command, key: str | None) -> Iterator[dict[str, str]]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a whole file of mode 0600, or leave what was there; the folder is made with mode 0700 if it is missing."""
-    temporary = _temporary(path, text)
-    try:
+    """Write a whole file of mode 0600, or leave what was there; the folder is made with mode 0700 if it is missing.
+
+    Raises:
+        ServeError: it cannot be written.
+    """
+    with writing(path), _temporary(path, text) as temporary:
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a failure to write the path into an error for people."""
+    try:
+        yield
+    except OSError as error:
+        raise ServeError(f"cannot be written: {error.strerror}", where=str(path), code=FAILED) from None
 
 
 def _make(path: Path) -> None:
-    temporary = _temporary(path, f"sk-serve-{secrets.token_urlsafe(32)}\n")
-    try:
-        with contextlib.suppress(FileExistsError):  # of two first uses at one moment, the first wins
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = f"sk-serve-{secrets.token_urlsafe(32)}\n"
+    with writing(path), _temporary(path, text) as temporary, contextlib.suppress(FileExistsError):
+        os.link(temporary, path)  # of two first uses at one moment, the first wins
 
 
-def _temporary(path: Path, text: str) -> Path:
+@contextlib.contextmanager
+def _temporary(path: Path, text: str) -> Iterator[Path]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    return Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _read(path: Path) -> str:

@@ -128,18 +128,18 @@ class _Run:
                 self.check_start()
 
     def check_start(self) -> None:
-        probe, now_s = self.probe, time.monotonic()
+        probe, last, now_s = self.probe, self.probe.last, time.monotonic()
         if probe.ready:
             self.ready_s = now_s
             self.observer.ready(self.report(now_s - self.start_s))
         elif probe.refused:
             self.stop(f"stopping {self.title}: it refuses a completion")
-            raise self.error(f"{self.title} runs, but does not complete a prompt: {probe.last}")
+            raise self.error(f"{self.title} runs, but does not complete a prompt: {last}")
         elif now_s >= self.deadline_s:
             self.stop(f"stopping {self.title}: not ready after {self.command.wait_timeout_s:.0f} s")
             raise self.error(
                 f"{self.title} was not ready after {self.command.wait_timeout_s:.0f} s, in the phase "
-                f"{self.progress.phase!r}; {probe.last}",
+                f"{self.progress.phase!r}; {last}",
                 fix="a first start may compile for minutes: a longer --timeout waits for it",
             )
         elif probe.healthy and not self.asked:

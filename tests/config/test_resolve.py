@@ -53,7 +53,7 @@ STACKS = st.lists(st.lists(SETTINGS, max_size=6), min_size=1, max_size=5)
 @given(STACKS)
 def test_the_highest_layer_that_speaks_wins_and_the_rest_is_its_history(stack: list[list[tuple[str, str]]]) -> None:
     parsed = [
-        {name: Setting(BY_NAME[name].type.parse(text), Origin(LAYERS[depth], f"{depth}:{name}")) for name, text in layer}
+        {name: Setting(text, Origin(LAYERS[depth], f"{depth}:{name}")) for name, text in layer}
         for depth, layer in enumerate(stack)
     ]
     merged = merge(parsed)

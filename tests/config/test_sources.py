@@ -79,7 +79,7 @@ args:
         ("env: {VLLM_API_KEY: sk-1}\n", 1, "would put the key into a file", "api_key"),
         ("api_key: sk-123\n", 1, "api_key: 'sk-123' is not auto, env, file", ""),
         ("model: ''\n", 1, "is empty", ""),
-        ("model: \"a\\nb\"\n", 1, "control character", ""),
+        ('model: "a\\nb"\n', 1, "control character", ""),
         ("- a\n", 1, "is not a mapping of keys", "serve keys"),
     ],
 )
@@ -138,7 +138,9 @@ def test_the_command_line() -> None:
     assert layer["context_length"].origin.place == "--set context_length"
 
 
-@pytest.mark.parametrize("assignment", ["port", "prot=1", "args.vllm=1", "args=1", "env=1", "speculative=1", "=1", "args.x.--y=1"])
+@pytest.mark.parametrize(
+    "assignment", ["port", "prot=1", "args.vllm=1", "args=1", "env=1", "speculative=1", "=1", "args.x.--y=1"]
+)
 def test_assignments_that_are_none(assignment: str) -> None:
     with pytest.raises(ServeError) as caught:
         sources.command_line({}, [assignment])

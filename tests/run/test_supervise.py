@@ -1,0 +1,265 @@
+"""Launches of the fake engine as people and service managers see them: signals, exit codes, messages, leftovers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from launcher.run import instances
+from launcher.run.smoke import smoke
+
+if TYPE_CHECKING:
+    from tests.run.conftest import Host
+
+LOGS = Path(__file__).parent.parent / "data" / "engine-logs"
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=str,
+)
+def test_a_signal_stops_a_serving_engine_and_leaves_nothing(host: Host, number: signal.Signals, status: int) -> None:
+    server = host.launch().ready()
+    assert host.record().exists()
+    server.signal(number)
+    assert server.ends() == status
+    assert not host.record().exists()
+    assert f"{number.name}: stopping vLLM 0.32.0" in server.err
+    assert "killed" not in server.err
+
+
+def test_a_signal_stops_an_engine_that_still_loads(host: Host) -> None:
+    server = host.launch({"FAKE_START_S": "300", "FAKE_LOG": str(LOGS / "vllm-0.24.0-qwen3-14b-fp8.log")})
+    server.says("serve: starting the server")
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 143
+    assert "ready" not in server.out
+
+
+def test_ready_says_where_the_server_is_what_it_granted_and_how_to_ask_it(host: Host) -> None:
+    server = host.launch({"FAKE_LOG": str(LOGS / "vllm-0.24.0-qwen3-14b-fp8.log")}).ready()
+    first, second = server.out.splitlines()
+    assert first.startswith(f"ready: {server.base_url} serves fake (random weights: its answers mean nothing), after ")
+    assert first.endswith("weights 15.90 GiB, KV cache 726,464 tokens")
+    answer = subprocess.run(["bash", "-c", f"{second} --silent"], capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout)["choices"][0]["message"]["content"] == "Hello."
+    for phase in ("reading the configuration", "loading weights", "compiling", "capturing CUDA graphs"):
+        assert f"serve: {phase} (" in server.err
+    assert "\x1b" not in server.out + server.err
+    assert '"GET /health' not in server.err
+
+
+def test_ready_as_json(host: Host) -> None:
+    server = host.launch(json=True).says('"ready": true')
+    report = json.loads(server.out)
+    assert report["base_url"] == server.base_url
+    assert report["seconds"] > 0
+    assert report["secret"] is None
+
+
+def test_health_alone_is_not_ready(host: Host) -> None:
+    server = host.launch({"FAKE_COMPLETIONS_S": "2"}, json=True).says("asking for a first token")
+    assert server.out == ""
+    server.says('"ready": true')
+    assert json.loads(server.out)["seconds"] >= 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [("hang", "/health answers; a completion does not come back"), ("error", "HTTP 500: "), ("refuse", "HTTP 404: ")],
+)
+def test_completions_that_never_come_are_an_error(host: Host, mode: str, reason: str) -> None:
+    server = host.launch({"FAKE_COMPLETIONS": mode}, wait_timeout_s=3 if mode != "refuse" else 60)
+    assert server.ends() == 1
+    assert "ready:" not in server.out
+    assert reason in server.err
+    assert ("does not complete a prompt" if mode == "refuse" else "was not ready after 3 s") in server.err
+
+
+def test_the_end_of_an_engine_that_starts_is_reported_at_once(host: Host) -> None:
+    server = host.launch({"FAKE_EXIT": "3", "FAKE_GRANDCHILD": "1"}, wait_timeout_s=600)
+    assert server.ends() == 1
+    assert "vLLM 0.32.0 ended while starting, after" in server.err
+    assert "exit status 3" in server.err
+    assert "its last lines:\n  grandchild" in server.err
+    assert "\n  RuntimeError: the fake engine was told to fail\n" in server.err
+    assert f"where: {host.log()}" in server.err
+
+
+def test_a_killed_engine_is_named_by_its_signal(host: Host) -> None:
+    log = LOGS / "sglang-0.5.15.post1-qwen3-14b-torchao-importerror.log"
+    server = host.launch({"FAKE_SIGNAL": "9", "FAKE_LOG": str(log)}, engine="sglang")
+    assert server.ends() == 1
+    assert "SGLang 0.32.0 ended while starting" in server.err
+    assert "killed by SIGKILL" in server.err
+    assert (
+        "ImportError: cannot import name 'float8_dynamic_activation_float8_weight'" in server.err.partition("last")[2]
+    )
+
+
+def test_an_engine_that_ends_with_0_after_it_served_has_failed(host: Host) -> None:
+    server = host.launch({"FAKE_END_AFTER_READY": "0"}).ready()
+    assert server.ends() == 1
+    assert "ended after it had served for" in server.err
+    assert "exit status 0, although nobody stopped it" in server.err
+
+
+def test_a_second_signal_ends_the_grace(host: Host) -> None:
+    server = host.launch({"FAKE_IGNORE_TERM": "1", "FAKE_GRANDCHILD": "1"}).ready()
+    start_s = time.monotonic()
+    server.signal(signal.SIGINT)
+    server.says("SIGINT: stopping")
+    server.signal(signal.SIGINT)
+    assert server.ends() == 130
+    assert time.monotonic() - start_s < 14  # the grace is 15 s
+    assert server.err.count("(pid ") == 2
+    assert "had to be killed: " in server.err
+
+
+def test_a_program_that_cannot_be_executed_is_an_error(host: Host) -> None:
+    server = host.launch(python="no/such/python")
+    assert server.ends() == 1
+    assert "error: the engine cannot be started: No such file or directory\nwhere: no/such/python" in server.err
+
+
+def test_one_name_is_launched_once(host: Host) -> None:
+    first = host.launch().ready()
+    second = host.launch()
+    assert second.process.wait(60) == 2
+    assert (
+        f"error: an instance named 'fake' is running\nwhere: {first.base_url}, process {first.process.pid}"
+        in second.err
+    )
+    other = host.launch(name="other").ready()
+    for server in (first, other):
+        server.signal(signal.SIGTERM)
+    assert first.process.wait(60) == 143
+    assert other.ends() == 143
+
+
+def test_a_port_in_use_is_refused_before_anything_is_written(host: Host) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        server = host.launch(port=other.getsockname()[1], secret={"source": "auto", "path": str(host.home / "key")})
+        assert server.process.wait(60) == 2
+        assert f"error: port {server.port} of 127.0.0.1 is in use by process {os.getpid()}" in server.err
+    assert not host.home.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(host: Host) -> None:
+    host.home.write_text("a file")
+    server = host.launch()
+    assert server.ends() == 1
+    assert f"error: cannot be written: Not a directory\nwhere: {host.record().parent}" in server.err
+    assert "Traceback" not in server.err
+
+
+def test_a_missing_key_is_refused_before_anything_is_written(host: Host) -> None:
+    server = host.launch(secret={"source": "env", "variable": "VLLM_API_KEY"})
+    assert server.ends() == 2
+    assert "error: there is no API key\nwhere: SERVE_API_KEY" in server.err
+    assert not host.home.exists()
+
+
+def test_the_record_of_a_killed_supervisor_is_not_trusted(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVE_HOME", str(host.home))
+    server = host.launch().ready()
+    found = instances.find("fake")
+    assert found is not None
+    assert (found.supervisor_pid, found.base_url) == (server.process.pid, server.base_url)
+    server.process.kill()
+    server.process.wait()
+    assert host.record().exists()
+    assert instances.find("fake") is None
+    again = host.launch().ready()
+    os.kill(found.engine_pid, signal.SIGKILL)
+    again.signal(signal.SIGTERM)
+    assert again.ends() == 143
+
+
+@pytest.mark.parametrize("way", ["variable", "file"])
+def test_the_key_reaches_the_engine_and_nothing_else(host: Host, way: str) -> None:
+    path, config = host.home / "key", host.folder / "engine.yaml"
+    means = {"variable": "VLLM_API_KEY"} if way == "variable" else {"config_key": "api-key", "file": str(config)}
+    faults = {"FAKE_PRINT_KEY": "1", "FAKE_LONG": "5000000"}
+    server = host.launch(faults, secret={"source": "auto", "path": str(path), **means}).ready()
+    key = path.read_text().strip()
+    assert "api_key='[api key]'" in server.err
+    assert f"Authorization: Bearer $(cat {path})" in server.out
+    assert [check.name for check in smoke(server.base_url, "fake", key) if check.ok][-1] == "wrong key"
+    spoken = subprocess.run(["bash", "-c", server.out.splitlines()[1]], capture_output=True, text=True, check=True)
+    assert "Hello." in spoken.stdout
+    if way == "file":
+        assert config.read_text() == f'api-key: "{key}"\n'
+        assert config.stat().st_mode & 0o777 == 0o600
+    argv = [" ".join(process.cmdline()) for process in host.processes()]
+    assert len(argv) == 2
+    assert not [words for words in argv if key in words]
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 143
+    assert not config.exists()
+    holders = [file for file in host.folder.rglob("*") if file.is_file() and key.encode() in file.read_bytes()]
+    assert holders == [path]
+
+
+def test_the_variable_of_the_key_stops_at_the_launcher(host: Host) -> None:
+    secret = {"source": "env", "variable": "VLLM_API_KEY"}
+    server = host.launch({"SERVE_API_KEY": "sk-known-to-the-test"}, secret=secret).ready()
+    assert '-H "Authorization: Bearer $SERVE_API_KEY"' in server.out
+    engine = psutil.Process(json.loads(host.record().read_text())["engine_pid"]).environ()
+    assert engine["VLLM_API_KEY"] == "sk-known-to-the-test"
+    assert "SERVE_API_KEY" not in engine
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 143
+
+
+def test_the_log_is_complete_whatever_the_engine_writes(host: Host) -> None:
+    server = host.launch({"FAKE_FLOOD": "50000", "FAKE_CONTROL": "1", "FAKE_LONG": "3000000"}).ready()
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 143
+    log = host.log().read_bytes()
+    assert log.count(b"\nflood ") == 49_999
+    assert b"\x1b[31mred" in log
+    assert b"\n" + b"y" * 3_000_000 + b"\n" in log
+    assert host.log().stat().st_mode & 0o777 == 0o600
+    assert server.err.count("\nflood ") >= 49_999
+    assert "\nred bell \ufffd2J \ufffd\ufffd reversed\ttab\nbar 10%\nbar 20%\n" in server.err
+    assert max(map(len, server.err.splitlines())) < 20_000
+
+
+def test_a_supervisor_is_small_and_sleeps_while_its_engine_serves(host: Host) -> None:
+    server = host.launch().ready()
+    supervisor = psutil.Process(server.process.pid)
+    before = supervisor.cpu_times()
+    time.sleep(3)
+    after = supervisor.cpu_times()
+    assert supervisor.memory_info().rss < 60e6
+    assert after.user + after.system - before.user - before.system <= 0.03
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 143
+
+
+def test_a_reader_that_leaves_does_not_end_the_server(host: Host) -> None:
+    reader, writer = os.pipe()
+    server = host.launch(output=writer)
+    os.close(writer)
+    os.read(reader, 1)
+    os.close(reader)
+    log = host.log()
+    while not log.exists() or b"POST /v1/completions" not in log.read_bytes():
+        assert server.process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 143
