@@ -5,6 +5,8 @@ Reads files and asks the host what it has; starts nothing and writes nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from launcher.config import layers as layering
 from launcher.config.keys import ENGINES
 from launcher.config.layers import Layer, Origin, Setting
@@ -17,7 +19,7 @@ from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
 from launcher.host import environments, machine
 from launcher.host.environments import Environment
-from launcher.models import checkpoint
+from launcher.models import checkpoint, demo
 
 # Without a MODEL: what the owner's documents serve, and the smallest of its family for a host without a GPU.
 DEFAULT_MODELS = {"cuda": "Qwen/Qwen3-14B", "cpu": "Qwen/Qwen3-0.6B"}
@@ -35,7 +37,20 @@ def plan(request: Request) -> Command:
     stack.append(words.read(request.words, BY_NAME[target.release.engine], known))
     stack.insert(1, _default_model(target))
     deployment = resolve(stack, request.preset)
-    return render(deployment, target, model(deployment), request.name)
+    found = model(deployment)
+    if found.demo:
+        deployment = _with_demo_draft(deployment)
+    return render(deployment, target, found, request.name)
+
+
+def _with_demo_draft(deployment: Deployment) -> Deployment:
+    """The demo model brings its own draft, in place of a preset's for another model."""
+    key = "speculative.draft_model"
+    given = deployment.settings.get(key)
+    if given is None or given.value is None or given.origin.layer != "preset":
+        return deployment
+    own = Setting(str(demo.draft_folder()), Origin("launcher", "the demo model's own draft"), given)
+    return replace(deployment, settings={**deployment.settings, key: own})
 
 
 def model(deployment: Deployment) -> Checkpoint:

@@ -48,5 +48,5 @@ def launch(
     screen.note(f"{show.release(command)}, model {show.model(command)}")
     for line in show.decisions(command):
         screen.note(line)
-    ensure(command.checkpoint)
+    ensure(command.checkpoint, command.revision)
     raise typer.Exit(supervise(command, screen))

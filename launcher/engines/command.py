@@ -66,6 +66,7 @@ class Command:
         secret_file: where the engine's ``--config`` YAML with the secret is written at start (0600), or None.
         host: the address the server binds, port: the port.
         served_name: the model's name in the API.
+        revision: the branch, tag or commit of the model's repository, or None.
         wait_timeout_s: seconds until a start that is not ready is given up.
         decisions: what was chosen, and why.
     """
@@ -82,6 +83,7 @@ class Command:
     port: int
     served_name: str
     wait_timeout_s: float
+    revision: str | None = None
     decisions: tuple[Decision, ...] = field(default=())
 
     @property

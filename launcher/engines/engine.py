@@ -28,6 +28,7 @@ class Engine:
         model: writes the model into the draft.
         api_key_variable: the environment variable that hands over the API key, or None.
         api_key_config: the key of the engine's ``--config`` YAML that hands it over, or None.
+        environment: sets variables that no key asks for but the device needs.
         devices: what the engine's published builds run on.
     """
 
@@ -41,4 +42,5 @@ class Engine:
     model_flag: str
     api_key_variable: str | None = None
     api_key_config: str | None = None
+    environment: Callable[[Draft], None] | None = None
     devices: tuple[str, ...] = ("cuda",)

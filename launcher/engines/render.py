@@ -59,6 +59,9 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
         problems += step(draft, engine)
     if problems:
         raise ServeError.gather(problems)
+    if engine.environment:
+        engine.environment(draft)
+    _draft_of_another_model(draft)
     draft.environment |= {name: setting.value for name, setting in deployment.below("env.").items()}
     return Command(
         name=name,
@@ -73,6 +76,7 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
         port=deployment.get("port"),
         served_name=served_name,
         wait_timeout_s=float(deployment.get("wait_timeout")),
+        revision=deployment.get("revision"),
         decisions=tuple(draft.decisions),
     )
 
@@ -80,6 +84,17 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
 def instance_name(served_name: str) -> str:
     """A name for files and units, from the model's: ``Qwen/Qwen3-14B`` -> ``qwen3-14b``."""
     return re.sub(r"[^a-z0-9.-]+", "-", served_name.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-.")[:63] or "model"
+
+
+def _draft_of_another_model(draft: Draft) -> None:
+    """A preset brings a model and its draft; with another model in its place the draft seldom fits."""
+    model, head = (draft.deployment.settings.get(key) for key in ("model", "speculative.draft_model"))
+    if not (model and head and head.value):
+        return
+    file = head.origin.place.rpartition(":")[0]
+    made_for = [each for each in model.history() if file and each.origin.place.rpartition(":")[0] == file]
+    if made_for and made_for[0].value != model.value:
+        draft.decide("speculative.draft_model", f"{head.value} drafts for {made_for[0].value}, not for {model.value}")
 
 
 def _keys(draft: Draft, engine: Engine) -> list[ServeError]:
@@ -113,7 +128,8 @@ def _weights(draft: Draft, _engine: Engine) -> list[ServeError]:
             for flag, value in choice.row.arguments.items():
                 draft.add("weights", flag, value, note=choice.row.method)
             draft.environment |= choice.row.environment
-        draft.decide("weights", "; ".join((f"{choice.intent} taken", *choice.notes)))
+        taken = {"none": ("unquantized",), "checkpoint": ()}.get(choice.intent, (f"{choice.intent} taken",))
+        draft.decide("weights", "; ".join((*taken, *choice.notes)))
     except ServeError as error:
         return [error]
     return []
