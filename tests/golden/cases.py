@@ -9,10 +9,10 @@ import shlex
 from pathlib import Path
 
 from launcher.config import presets
+from launcher.config.keys import ENGINES
 from launcher.config.layers import Origin, Setting
 from launcher.config.resolve import Request, layers, resolve
 from launcher.engines import catalog
-from launcher.config.keys import ENGINES
 from launcher.engines.release import Release
 from launcher.engines.render import render
 from launcher.engines.target import Checkpoint, Target

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.golden.cases import FOLDER, files, targets, text
-from tools.generate import SCHEMA, schema_text
+from generate import SCHEMA, schema_text
 
 SIX = ("balanced", "eagle3", "fp8_hopper", "high_performance", "memory_optimized", "ultra_low_memory")
 

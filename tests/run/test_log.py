@@ -114,3 +114,19 @@ def test_a_full_disk_does_not_stop_the_reading(tmp_path: Path) -> None:
     assert [line for line in lines if "cannot be written" in line] == [
         f"serve: {tmp_path / 'log'} cannot be written: File too large; the engine runs on"
     ]
+
+
+def test_a_progress_bar_is_one_line_of_the_tail(tmp_path: Path) -> None:
+    shown: list[str] = []
+    log = Log(tmp_path / "engine.log", None, shown.append)
+    log.feed(b"cause of it all\n")
+    for percent in range(0, 101, 2):
+        log.feed(f"\rCapturing CUDA graphs (FULL): {percent:3}%|###   | {percent}/100 [00:01<00:00, 31it/s]".encode())
+    log.feed(b"\nCapturing CUDA graphs (PIECEWISE):  50%|###   | 1/2\n")
+    log.close()
+    assert [line.split("|")[0] for line in log.tail] == [
+        "cause of it all",
+        "Capturing CUDA graphs (FULL): 100%",
+        "Capturing CUDA graphs (PIECEWISE):  50%",
+    ]
+    assert len(shown) == 53
