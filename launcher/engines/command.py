@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher.config.layers import Setting
 from launcher.engines.target import Checkpoint, Target
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # of an instance: it names folders and units
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Command:
         host: the address the server binds, port: the port.
         served_name: the model's name in the API.
         revision: the branch, tag or commit of the model's repository, or None.
+        source: where a repository id is looked up, as the key says.
         wait_timeout_s: seconds until a start that is not ready is given up.
         decisions: what was chosen, and why.
     """
@@ -84,6 +88,7 @@ class Command:
     served_name: str
     wait_timeout_s: float
     revision: str | None = None
+    source: str = "auto"
     decisions: tuple[Decision, ...] = field(default=())
 
     @property

@@ -78,16 +78,9 @@ class Draft:
         value = f" {show(setting.value)}" if setting else ""
         return ServeError(f"{key}{value}: {why}", where=setting.origin.place if setting else "", fix=fix)
 
-    def verbatim(self, flag: str, setting: Setting) -> None:
+    def verbatim(self, known: Flag, flag: str, setting: Setting) -> None:
         """One of the engine's own flags as the user wrote it; it stands in for a key's flag of a lower layer."""
-        known = self.catalog.find(flag)
-        if known is None:
-            raise ServeError(
-                f"{self.target.release.title} has no flag {flag}",
-                where=setting.origin.place,
-                fix=f"did you mean {near}?" if (near := self.catalog.nearest(flag)) else "",
-            )
-        same = [each for each in self.arguments if each.words and self._name(each.words[0]) == known.name]
+        same = [each for each in self.arguments if self._same(each.words[0], flag)]
         for other in same:
             if other.setting and LAYERS.index(other.setting.origin.layer) > LAYERS.index(setting.origin.layer):
                 self.decide(other.key or flag, f"{flag} of {setting.origin} is overridden by {other.setting.origin}")
@@ -95,19 +88,21 @@ class Draft:
             self.arguments.remove(other)
             self.decide(other.key or flag, f"{' '.join(other.words)} gives way to {flag} of {setting.origin}")
         replaced = same[0].setting if same else None
-        words = self._words(flag, setting)
+        words = self._words(known, flag, setting)
         if words:
             setting = Setting(setting.value, setting.origin, setting.overrode or replaced)
             self.arguments.append(Argument(words, f"args.{self.target.release.engine}.{flag}", setting))
             self._check(self.arguments[-1])
 
-    def _words(self, flag: str, setting: Setting) -> tuple[str, ...]:
-        """A verbatim value as words; false is the flag's negation, or nothing."""
+    def _words(self, known: Flag, flag: str, setting: Setting) -> tuple[str, ...]:
+        """A verbatim value as words; false is the flag's opposite, or nothing."""
         if setting.value is True:
             return (flag,)
         if setting.value is False:
-            known = self.catalog.find(flag)
-            return (known.negations[0],) if known and known.negations else ()
+            opposite = known.negations[:1] if exact(known, flag) not in known.negations else (known.name,)
+            if not opposite:
+                self.decide(flag, f"false, of {setting.origin}, is what the engine does without it")
+            return opposite
         values = setting.value if isinstance(setting.value, tuple) else (setting.value,)
         return (flag, *map(str, values))
 

@@ -7,23 +7,34 @@ from pathlib import Path
 
 from launcher import settings
 from launcher.config import keys
+from launcher.config.layers import LAYERS, Setting
 from launcher.config.resolve import Deployment
-from launcher.engines import catalog, sglang, vllm, weights
-from launcher.engines.command import Argument, Command, Secret
+from launcher.config.values import show
+from launcher.engines import catalog, weights
+from launcher.engines.command import NAME, Argument, Command, Secret
 from launcher.engines.draft import Draft
 from launcher.engines.engine import Engine
+from launcher.engines.meanings import BY_NAME, instead
 from launcher.engines.release import TITLES
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
 
-BY_NAME: dict[str, Engine] = {engine.name: engine for engine in (vllm.ENGINE, sglang.ENGINE)}
 # Keys that choose, name or supervise; `render` and its callers read them, no engine is told.
 OURS = {"engine", "engine_version", "engine_python", "model", "served_name", "host", "port", "api_key"}
 OURS |= {"allow_unauthenticated", "weights", "wait_timeout"}
 # Flags that this program sets itself, with what to use in their place.
+_PLAIN_HTTP = "serve asks the server by plain HTTP at host and port: put a proxy in front of it"
 RESERVED = {
-    "--api-key": "the key would stand in argv: use api_key",
-    "--config": "give its keys to serve: --config FILE",
+    "--api-key": "argv is open to every user of the host: export SERVE_API_KEY, or --api-key auto makes a key",
+    "--config": "write what it says into a file of serve's (args.ENGINE.FLAG): --config FILE",
+    "--model": "set the key model",
+    "--model-path": "set the key model",
+    "--served-model-name": "set the key served_name, to one name",
+    "--host": "set the key host",
+    "--port": "set the key port",
+    "--uds": _PLAIN_HTTP,
+    "--ssl-certfile": _PLAIN_HTTP,
+    "--ssl-keyfile": _PLAIN_HTTP,
 }
 
 
@@ -50,6 +61,9 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
     problems: list[ServeError] = []
     served_name = deployment.get("served_name") or checkpoint.name
     name = name or instance_name(served_name)
+    if not NAME.fullmatch(name):
+        fix = "letters, digits, and . _ - within, at most 63"
+        raise ServeError(f"{name!r} is no name for an instance", where="--name", fix=fix)
     engine.model(draft, checkpoint.path)
     draft.add("served_name", "--served-model-name", served_name)
     draft.add("host", "--host", deployment.get("host"))
@@ -77,6 +91,7 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
         served_name=served_name,
         wait_timeout_s=float(deployment.get("wait_timeout")),
         revision=deployment.get("revision"),
+        source=deployment.get("source"),
         decisions=tuple(draft.decisions),
     )
 
@@ -115,11 +130,20 @@ def _keys(draft: Draft, engine: Engine) -> list[ServeError]:
     return problems
 
 
-def _weights(draft: Draft, _engine: Engine) -> list[ServeError]:
+def _weights(draft: Draft, engine: Engine) -> list[ServeError]:
     intents = draft.deployment.get("weights")
     if intents is None:
         return []
-    where = draft.deployment.settings["weights"].origin.place
+    asked = draft.deployment.settings["weights"].origin
+    own = {
+        setting.origin
+        for flag, setting in draft.deployment.below(f"args.{engine.name}.").items()
+        if (known := draft.catalog.find(flag)) and known.name == "--quantization"
+    }
+    if exact := next((each for each in own if LAYERS.index(each.layer) >= LAYERS.index(asked.layer)), None):
+        draft.decide("weights", f"{show(intents)} of {asked} gives way to --quantization of {exact}")
+        return []
+    where = asked.place
     try:
         choice = weights.choose(intents, draft.target, draft.checkpoint, where=where)
         for intent, why in choice.passed_over:
@@ -136,16 +160,34 @@ def _weights(draft: Draft, _engine: Engine) -> list[ServeError]:
 
 
 def _verbatim(draft: Draft, engine: Engine) -> list[ServeError]:
-    problems = []
+    problems = [_of_another_engine(draft, name, setting) for name, setting in _others(draft.deployment, engine)]
     for flag, setting in draft.deployment.below(f"args.{engine.name}.").items():
+        where, known = setting.origin.place, draft.catalog.find(flag)
         try:
-            known = draft.catalog.find(flag)
             if why := RESERVED.get(known.name if known else flag):
-                raise ServeError(f"{flag} is not for args: {why}", where=setting.origin.place)
-            draft.verbatim(flag, setting)
+                raise ServeError(f"{flag} is not passed on", where=where, fix=why)
+            if known is None:
+                text = setting.value if isinstance(setting.value, str) else ""
+                what = f"{draft.target.release.title} has no flag {flag}"
+                raise ServeError(what, where=where, fix=instead(flag, text, draft.catalog))
+            draft.verbatim(known, flag, setting)
         except ServeError as error:
             problems.append(error)
     return problems
+
+
+def _others(deployment: Deployment, engine: Engine) -> list[tuple[str, Setting]]:
+    """Flags of another engine that were asked for by hand; a file may hold them for both."""
+    return [
+        (name, setting)
+        for name, setting in deployment.below("args.").items()
+        if setting.origin.layer == "command line" and not name.startswith(f"{engine.name}.")
+    ]
+
+
+def _of_another_engine(draft: Draft, name: str, setting: Setting) -> ServeError:
+    what = f"args.{name} is for another engine than {draft.target.release.title}"
+    return ServeError(what, where=setting.origin.place, fix=f"leave it out, or --engine {name.partition('.')[0]}")
 
 
 def _secret(draft: Draft, engine: Engine, name: str) -> tuple[Secret | None, Path | None]:

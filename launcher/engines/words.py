@@ -6,25 +6,16 @@ not have is refused with what replaces it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 from launcher.config import keys
 from launcher.config.layers import Layer, Origin, Setting
-from launcher.config.sources import command_line
-from launcher.engines import catalog, weights
+from launcher.config.values import show
 from launcher.engines.catalog import Catalog, Flag
 from launcher.engines.engine import Engine
-from launcher.engines.release import TITLES
-from launcher.engines.render import BY_NAME, RESERVED
+from launcher.engines.meanings import Meaning, exact, instead, means
+from launcher.engines.render import RESERVED
 from launcher.errors import ServeError
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """A flag as a key: the key, and the text of its value."""
-
-    key: str
-    text: str
 
 
 def read(words: tuple[str, ...], engine: Engine, known: Catalog) -> Layer:
@@ -39,25 +30,10 @@ def read(words: tuple[str, ...], engine: Engine, known: Catalog) -> Layer:
     while rest:
         word = rest.pop(0)
         try:
-            if not word.startswith("-") or word == "-":
-                if "model" in layer:
-                    raise ServeError(
-                        f"{word!r} is one word too many: MODEL is {layer['model'].value!r} already",
-                        fix="a flag's value follows its flag; options are listed by --help",
-                    )
-                layer |= command_line({"model": word}, ())
-                layer["model"] = Setting(word, Origin("command line", "MODEL"))
-                continue
-            spelling, equals, value = word.partition("=")
-            flag = known.find(spelling)
-            if flag is None:
-                raise ServeError(
-                    f"{known.release.title} has no flag {spelling}", fix=instead(spelling, value, rest, known)
-                )
-            if why := RESERVED.get(flag.name):
-                raise ServeError(f"{spelling} is not passed on: {why}", fix="see api_key in: serve keys")
-            values = (value,) if equals else _values(flag, spelling, rest)
-            layer |= _settings(engine, known, flag, spelling, values)
+            found = _flag(word, rest, engine, known) if word.startswith("-") else _model(word, layer)
+            if twice := contradictions(layer, found):
+                raise twice[0]
+            layer |= found
         except ServeError as error:
             problems.append(error)
             while rest and not rest[0].startswith("-"):
@@ -67,9 +43,62 @@ def read(words: tuple[str, ...], engine: Engine, known: Catalog) -> Layer:
     return layer
 
 
+def contradictions(one: Layer, other: Layer) -> list[ServeError]:
+    """What two parts of one command line say differently: no order between them would be plain to a reader."""
+    return [
+        ServeError(
+            f"{name} is given twice: {show(one[name].value)} by {one[name].origin}, "
+            f"{show(setting.value)} by {setting.origin}",
+            fix="keep one of the two",
+        )
+        for name, setting in other.items()
+        if name in one and one[name].value != setting.value
+    ]
+
+
+def _model(word: str, layer: Layer) -> Layer:
+    if "model" in layer and layer["model"].origin.place == "MODEL":
+        raise ServeError(
+            f"{word!r} is one word too many: MODEL is {layer['model'].value!r} already",
+            fix="a flag's value follows its flag; options are listed by --help",
+        )
+    try:
+        return {"model": Setting(keys.BY_NAME["model"].type.parse(word), Origin("command line", "MODEL"))}
+    except ValueError as error:
+        raise ServeError(f"model: {word!r} {error}", where="MODEL", fix="demo, a folder or a repository id") from None
+
+
+def _flag(word: str, rest: list[str], engine: Engine, known: Catalog) -> Layer:
+    """The setting that a flag makes with its values, which are taken from the rest."""
+    spelling, equals, value = word.partition("=")
+    if spelling.startswith("-O") and spelling != "-O" and known.find(spelling):
+        spelling, equals, value = "-O", "=", spelling[2:]  # vLLM's -O3
+    flag = known.find(spelling)
+    if flag is None:
+        text = value or (rest[0] if rest and not rest[0].startswith("-") else "")
+        raise ServeError(f"{known.release.title} has no flag {spelling}", fix=instead(spelling, text, known))
+    spelling = exact(flag, spelling)
+    values = (value,) if equals else _values(flag, spelling, rest)
+    origin = Origin("command line", spelling)
+    negated = spelling in flag.negations
+    meaning = means(engine, known, flag, values, negated=negated)
+    if flag.name not in RESERVED:  # nothing of what those are given is told back: it may be a key
+        _check(known, flag, spelling, values, meaning)
+    if meaning:
+        try:
+            return {meaning.key: Setting(keys.BY_NAME[meaning.key].type.parse(meaning.text), origin)}
+        except ValueError:
+            pass  # a value that only the engine knows goes to it as it is
+    if why := RESERVED.get(flag.name):
+        raise ServeError(f"{spelling} is not passed on", where=spelling, fix=why)
+    name = spelling if negated or "." in spelling else flag.name
+    given: Any = values if len(values) > 1 else values[0] if values else True
+    return {f"args.{engine.name}.{name}": Setting(given, origin)}
+
+
 def _values(flag: Flag, spelling: str, rest: list[str]) -> tuple[str, ...]:
     """Takes a flag's values from the words that follow it, as argparse counts them."""
-    if not flag.takes_value or spelling in flag.negations or (spelling.startswith("-O") and spelling != "-O"):
+    if not flag.takes_value or spelling in flag.negations:
         return ()
     most = flag.nargs if isinstance(flag.nargs, int) else 1 if flag.nargs in (None, "?") else len(rest)
     values: list[str] = []
@@ -88,80 +117,12 @@ def _number(word: str) -> bool:
     return True
 
 
-def _settings(engine: Engine, known: Catalog, flag: Flag, spelling: str, values: tuple[str, ...]) -> Layer:
-    origin = Origin("command line", spelling)
-    meaning = means(engine, known, flag, values, negated=spelling in flag.negations)
-    if meaning:
-        kind = keys.BY_NAME[meaning.key].type
-        try:
-            return {meaning.key: Setting(kind.parse(meaning.text), origin)}
-        except ValueError:
-            pass  # a value that only the engine knows goes to it as it is
-    value = True if not values and spelling not in flag.negations else values[0] if len(values) == 1 else values
-    return {f"args.{engine.name}.{spelling}": Setting(value or True, origin)}
-
-
-def means(
-    engine: Engine, known: Catalog, flag: Flag, values: tuple[str, ...], *, negated: bool = False
-) -> Meaning | None:
-    """The key that a flag stands for with these values, or None."""
-    text = values[0] if len(values) == 1 else ""
-    for spelling in flag.spellings:
-        if intent := weights.meaning(engine.name, spelling, text):
-            return Meaning("weights", intent)
-        if spelling in engine.meanings:
-            key, given, stands_for = engine.meanings[spelling]
-            if given == "":
-                return Meaning(key, _number_text(engine, text))
-            return Meaning(key, stands_for) if given in (None, text) and not negated else None
-    spellings = {**engine.flags, "model": (engine.model_flag,), "served_name": ("--served-model-name",)}
-    spellings |= {"host": ("--host",), "port": ("--port",)}
-    for key, names in spellings.items():
-        if any(found.name == flag.name for name in names if (found := known.find(name))):
-            return Meaning(key, _number_text(engine, text) if values else str(not negated).lower())
-    return None
-
-
-def _number_text(engine: Engine, text: str) -> str:
-    """A number with the engine's own suffix (whose k may be 1000) as a plain one."""
-    factor = engine.suffixes.get(text[-1:])
-    return str(int(float(text[:-1]) * factor)) if factor and _number(text[:-1]) else text
-
-
-def instead(spelling: str, value: str, rest: list[str], known: Catalog) -> str:
-    """What to write in place of a flag that the release does not have."""
-    name = known.release.engine
-    text = value or (rest[0] if rest and not rest[0].startswith("-") else "")
-    for engine in (name, *(other for other in keys.ENGINES if other != name)):
-        releases = catalog.history(engine, spelling)
-        if not releases:
-            continue
-        then = catalog.load(releases[-1])
-        older = then.find(spelling)
-        if older is None:
-            continue
-        owner = f"it is a flag of {TITLES[engine]}"
-        if engine == name:
-            later = releases[-1] > known.release
-            owner = (
-                f"{TITLES[engine]} has it from {releases[0].version}"
-                if later
-                else f"{TITLES[engine]} had it until {releases[-1].version}"
-            )
-        if meaning := means(BY_NAME[engine], then, older, (text,) if text else ()):
-            return f"{owner}; write {keys.BY_NAME[meaning.key].option} {meaning.text}".rstrip()
-        if older.successor and known.find(older.successor.split("=")[0]):
-            return f"{owner}; write {older.successor}"
-        return f"{owner}; it has no counterpart that we know of"
-    options = [key.option for key in keys.KEYS]
-    near = catalog_or_key(spelling, known, options)
-    return f"did you mean {near}?" if near else "serve explain lists what is passed; options are listed by --help"
-
-
-def catalog_or_key(spelling: str, known: Catalog, options: list[str]) -> str | None:
-    """The nearest of our options and of the release's flags."""
-    import difflib  # noqa: PLC0415 - only needed on the way to an error
-
-    candidates = [*options, *([near] if (near := known.nearest(spelling)) else [])]
-    close = difflib.get_close_matches(spelling, candidates, n=1, cutoff=0.6)
-    return close[0] if close else None
+def _check(known: Catalog, flag: Flag, spelling: str, values: tuple[str, ...], meaning: Meaning | None) -> None:
+    """Refuses what the release's parser would refuse."""
+    if spelling in flag.negations:
+        reason = f"it takes no value, {values[0]!r} given" if values else None
+    else:
+        reason = None if "." in spelling else known.check_value(flag, values)  # a part of a JSON value may be anything
+    if reason:
+        fix = f"serve's own option for it is {keys.BY_NAME[meaning.key].option}" if meaning else ""
+        raise ServeError(f"{known.release.title}: {reason}", where=spelling, fix=fix)

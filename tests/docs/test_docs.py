@@ -10,11 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import generate
 import pytest
 from typer.testing import CliRunner
 
 from launcher.cli.app import app
-from tools import generate
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

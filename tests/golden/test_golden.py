@@ -4,9 +4,9 @@ import difflib
 from pathlib import Path
 
 import pytest
+from generate import SCHEMA, schema_text
 
 from tests.golden.cases import FOLDER, files, targets, text
-from generate import SCHEMA, schema_text
 
 SIX = ("balanced", "eagle3", "fp8_hopper", "high_performance", "memory_optimized", "ultra_low_memory")
 
