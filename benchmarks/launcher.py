@@ -43,8 +43,8 @@ MISTAKES = (
 )
 BARS = {"help_s": 0.25, "dry_run_s": 0.5, "refusal_s": 0.5, "added_s": 0.5, "added_share": 0.02}
 BARS |= {"supervisor_rss_mb": 60, "supervisor_cpu_share": 0.01}
-WARM, COLD, REFUSALS, PAIRS = 3, 1, 1, 1
-QUIET_LOAD, PATIENCE_S = 5.0, 1
+WARM, COLD, REFUSALS, PAIRS = 20, 10, 5, 6  # runs of each kind
+QUIET_LOAD, PATIENCE_S = 1.0, 300
 POLL_S, READY_S, STOP_S = 0.1, 400, 60
 SETTLE_S, IDLE_S = 5, 60
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
@@ -273,7 +273,7 @@ def idle(serve: Path) -> dict[str, Any]:
     share = (after.user + after.system - before.user - before.system) / seconds
     result = {"seconds": round(seconds, 1), "rss_mb": round(memory.rss / 1e6, 1), "uss_mb": round(memory.uss / 1e6, 1)}
     met = result["rss_mb"] < BARS["supervisor_rss_mb"] and share < BARS["supervisor_cpu_share"]
-    return result | {"cpu_share_of_a_core": round(share, 5), "met": met}
+    return result | {"cpu_share_of_a_core": round(share, 5) + 0.0, "met": met}
 
 
 def machine(serve: Path) -> dict[str, Any]:

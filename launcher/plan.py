@@ -6,15 +6,18 @@ Reads files and asks the host what it has; starts nothing and writes nothing.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from launcher.config import layers as layering
 from launcher.config.keys import ENGINES
 from launcher.config.layers import Layer, Origin, Setting
 from launcher.config.resolve import Deployment, Request, layers, resolve
 from launcher.engines import catalog, words
-from launcher.engines.command import Command
+from launcher.engines.catalog import Catalog
+from launcher.engines.command import Command, Decision
+from launcher.engines.meanings import BY_NAME
 from launcher.engines.release import TITLES, Release, parse
-from launcher.engines.render import BY_NAME, render
+from launcher.engines.render import render
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
 from launcher.host import environments, machine
@@ -32,15 +35,37 @@ def plan(request: Request) -> Command:
         ServeError: anything about the request that is wrong, all of it at once where possible.
     """
     stack = layers(request)
-    target = find_target(layering.merge(stack))
-    known = catalog.load(target.release)
-    stack.append(words.read(request.words, BY_NAME[target.release.engine], known))
+    settings = layering.merge(stack)
+    target = find_target(settings)
+    flags = words.read(request.words, BY_NAME[target.release.engine], _flags_of(target, settings))
+    if twice := words.contradictions(stack[-1], flags):
+        raise ServeError.gather(twice)
+    stack.append(flags)
     stack.insert(1, _default_model(target))
     deployment = resolve(stack, request.preset)
     found = model(deployment)
     if found.demo:
         deployment = _with_demo_draft(deployment)
-    return render(deployment, target, found, request.name)
+    return _said_aloud(render(deployment, target, found, request.name), deployment)
+
+
+def _flags_of(target: Target, settings: Layer) -> Catalog:
+    try:
+        return catalog.load(target.release)
+    except ServeError as error:
+        names = ("engine_python", "engine_version", "engine")
+        given = [settings[name].origin for name in names if name in settings]
+        error.where = next((origin.place for origin in given if origin.layer != "launcher"), target.python)
+        raise
+
+
+def _said_aloud(command: Command, deployment: Deployment) -> Command:
+    """A model that nobody named is never served without a word."""
+    if deployment.settings["model"].origin.layer != "launcher":
+        return command
+    host = {"cuda": "a GPU host", "cpu": "a host without a GPU"}[command.target.device]
+    said = Decision("model", f"none was named: {command.checkpoint.path} is the default for {host}")
+    return replace(command, decisions=(said, *command.decisions))
 
 
 def _with_demo_draft(deployment: Deployment) -> Deployment:
@@ -55,12 +80,16 @@ def _with_demo_draft(deployment: Deployment) -> Deployment:
 
 def model(deployment: Deployment) -> Checkpoint:
     """The checkpoint that a deployment names."""
-    setting = deployment.settings["model"]
+    setting, source = deployment.settings["model"], deployment.settings["source"]
     try:
-        return checkpoint.describe(setting.value, deployment.get("revision"))
+        found = checkpoint.describe(setting.value, deployment.get("revision"))
     except ServeError as error:
         error.where = error.where or setting.origin.place
         raise
+    if source.value == "local" and not (found.demo or Path(found.path).is_dir()):
+        what = f"source is local, but model {setting.value!r} is no folder of this host"
+        raise ServeError(what, where=source.origin.place, fix="give a folder, or set source to auto")
+    return found
 
 
 def _default_model(target: Target) -> Layer:
@@ -73,9 +102,14 @@ def find_target(settings: Layer) -> Target:
     engine, version = (None, None) if named.value == "auto" else parse(named.value, named.origin.place)
     if (asked := settings.get("engine_version")) and asked.value:
         version = asked.value
+        engine = engine or next((name for name in ENGINES if Release(name, version) in catalog.known(name)), None)
     own = settings.get("engine_python")
     if own and own.value:
-        environment = environments.at(own.value)
+        try:
+            environment = environments.at(own.value)
+        except ServeError as error:
+            error.where = own.origin.place
+            raise
         _agrees(environment, engine, version, own.origin)
         return of_environment(environment)
     candidates = [each for each in environments.all_found() if engine in (None, each.release.engine)]

@@ -6,6 +6,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 import launcher
 from launcher.cli import check, engines, explain, keys, launch, presets, smoke
@@ -40,16 +41,38 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def main() -> None:
     """The console script. Exits with the command's code; an error is told on standard error, never as a traceback."""
     try:
-        app()
+        _readable(sys.argv[1:])
+        sys.exit(app(prog_name="serve", standalone_mode=False))
     except ServeError as error:
         for each in error.every():
             print(message(each), file=sys.stderr)
         sys.exit(error.code)
+    except TyperException as error:
+        sys.exit(_misused(error))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def _readable(words: list[str]) -> None:
+    for place, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise ServeError(f"{word!a} is not UTF-8 text", where=f"argument {place}") from None
+
+
+def _misused(error: TyperException) -> int:
+    """Tells of an option without its value and the like, as every other error; returns the exit code."""
+    context, text = getattr(error, "ctx", None), error.format_message()
+    path = context.command_path if context else " ".join(["serve", *sys.argv[1:2]])
+    if context and text == context.get_help():  # a group without its command
+        print(text)
+    else:
+        print(message(ServeError(text.rstrip("."), fix=f"see: {path} --help")), file=sys.stderr)
+    return error.exit_code
 
 
 def message(error: ServeError) -> str:

@@ -26,12 +26,18 @@ def explain(
     print(shlex.join(command.program))
     rows = []
     for each in command.arguments:
-        origin, past = (each.setting.origin.place, show.past(each.setting)) if each.setting else ("derived", "")
-        value = text(each.setting.value) if each.setting else ""
-        rows.append((shlex.join(each.words), each.key or "", value, origin, past, each.note))
-    rows += [(f"{name}={value}", "environment", "", "", "", "") for name, value in show.environment(command).items()]
-    show.table(("argument", "key", "value", "origin", "overrode", "note"), rows)
+        if each.setting is None:
+            rows.append((shlex.join(each.words), each.key or "", "derived", ""))
+            continue
+        key = each.key or ""
+        value = "" if key.startswith("args.") else f": {text(each.setting.value)}"  # its words have it already
+        rows.append((shlex.join(each.words), key + value, show.place(each.setting.origin), show.past(each.setting)))
+    rows += [(f"{name}={value}", "variable", "", "") for name, value in show.environment(command).items()]
+    show.table(("argument", "key", "origin", "overrode"), rows)
     if secret := show.secret(command):
-        print(f"api_key: {secret}")
+        print(f"- api_key: {secret}")
+    for each in command.arguments:
+        if each.note:
+            print(f"- {each.words[0]}: {each.note}")
     for line in show.decisions(command):
         print(f"- {line}")

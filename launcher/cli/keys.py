@@ -36,7 +36,15 @@ def keys(
             ]
         )
         return
-    rows = [(key.name, key.type.metavar, key.default or "", key.option, key.help) for key in vocabulary.KEYS]
-    rows += [(f"{name}.*", "TEXT", "", f"--set {name}.*=...", help_) for name, help_ in vocabulary.OPEN_MAPS.items()]
-    show.table(("key", "values", "default", "option", "meaning"), rows)
-    print("Each key is also a variable: context_length is SERVE_CONTEXT_LENGTH. null unsets a key.")
+    rows = [
+        (key.name, key.type.metavar + (f" [{key.default}]" if key.default else ""), key.help) for key in vocabulary.KEYS
+    ]
+    rows += [(f"{name}.*", "TEXT", help_) for name, help_ in vocabulary.OPEN_MAPS.items()]
+    show.table(("key", "values [default]", "meaning"), rows)
+    others = ", ".join(
+        f"{key.name} ({key.option})" for key in vocabulary.KEYS if key.option != vocabulary.option(key.name)
+    )
+    print(
+        "\nEach is an option and a variable: --context-length, SERVE_CONTEXT_LENGTH. --set"
+        f"\nKEY=VALUE sets any of them, null unsets it. By another name: {others}."
+    )

@@ -17,10 +17,7 @@ def launch(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and start nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
-    """Start a model server and supervise it until Ctrl-C.
-
-    MODEL is demo, a local folder or a repository id; any flag of the engine's release may follow it.
-    """
+    """Start a model server and supervise it until Ctrl-C."""
     from launcher.plan import plan  # noqa: PLC0415 - not needed for --help
 
     command = plan(request)
@@ -42,11 +39,13 @@ def launch(
         )
     from launcher.cli.progress import observer  # noqa: PLC0415 - not needed for a dry run
     from launcher.models.checkpoint import ensure  # noqa: PLC0415
+    from launcher.run.supervise import admit  # noqa: PLC0415
     from launcher.run.supervise import launch as supervise  # noqa: PLC0415
 
     screen = observer(json=json)
     screen.note(f"{show.release(command)}, model {show.model(command)}")
     for line in show.decisions(command):
         screen.note(line)
-    ensure(command.checkpoint, command.revision)
+    admit(command)  # before the demo model is written
+    ensure(command.checkpoint, command.revision, command.source)
     raise typer.Exit(supervise(command, screen))

@@ -17,16 +17,23 @@ from launcher.config.values import Flag
 
 # The command line passes what it does not know on to us: MODEL and the engine's own flags.
 PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": True}
+WORDS = "[MODEL] [ENGINE FLAGS]"
 
 
 class Grouped(TyperCommand):
     """Lists options under the headings of the vocabulary; more than forty in one row would hide each other."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature of the base class
+        """Called by the help formatter."""
+        return [WORDS, "[OPTIONS]"]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Called by the help formatter."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            if record := parameter.get_help_record(ctx):
+            if parameter.param_type_name == "argument":
+                groups.setdefault("Arguments", []).append((WORDS, getattr(parameter, "help", "")))
+            elif record := parameter.get_help_record(ctx):
                 group = getattr(parameter, "rich_help_panel", None) or "Options"
                 groups.setdefault(group[0].upper() + group[1:], []).append(record)
         for group, records in groups.items():
@@ -36,8 +43,8 @@ class Grouped(TyperCommand):
 
 def _own_parameters() -> list[inspect.Parameter]:
     words = typer.Argument(
-        metavar="[MODEL] [ENGINE FLAGS]...",
-        help="demo, a folder or a repository id; then flags of the engine itself.",
+        metavar=WORDS,
+        help="MODEL is demo, a local folder or a repository id. Any flag of the engine's release may stand beside it.",
         show_default=False,
     )
     preset = typer.Option("--preset", metavar="NAME", help="A preset's name or file; see: serve presets.")

@@ -43,7 +43,7 @@ def show_(name: Annotated[str, typer.Argument(metavar="PRESET")], json: Json = F
         show.as_json({"name": name, "description": description, "keys": value})
         return
     print(f"{name}: {description}")
-    rows = [(key, text(each.value), each.origin.place, show.past(each)) for key, each in settings.items()]
+    rows = [(key, text(each.value), show.place(each.origin), show.past(each)) for key, each in settings.items()]
     show.table(("key", "value", "origin", "overrode"), rows)
 
 

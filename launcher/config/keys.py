@@ -12,6 +12,11 @@ COUNT = Whole(1, 4096)
 TOKENS = Whole(1, 2**31 - 1, tokens=True, metavar="TOKENS")
 
 
+def option(name: str) -> str:
+    """The command-line option that a key's name gives."""
+    return "--" + name.replace(".", "-").replace("_", "-")
+
+
 @dataclass(frozen=True)
 class Key:
     """One name of the portable vocabulary.
@@ -34,7 +39,7 @@ class Key:
 
     def __post_init__(self) -> None:
         if not self.option:
-            object.__setattr__(self, "option", "--" + self.name.replace(".", "-").replace("_", "-"))
+            object.__setattr__(self, "option", option(self.name))
 
     @property
     def variable(self) -> str:
@@ -57,7 +62,7 @@ KEYS: tuple[Key, ...] = (
         "The type of unquantized weights and activations.", "model"),
     Key("host", Text("ADDRESS", r"[A-Za-z0-9.:_-]+", "an address"), "The address to bind.", "server", "127.0.0.1"),
     Key("port", Whole(1, 65535, metavar="PORT"), "The TCP port to bind.", "server", "8000"),
-    Key("api_key", Text("auto|env|file[:PATH]|none", r"auto|env|none|file(:.+)?", "auto, env, file, file:PATH or none (the key itself never stands in a file or argument: put it into SERVE_API_KEY)"),
+    Key("api_key", Text("auto|env|file[:PATH]|none", r"auto|env|none|file(:.+)?", "auto, env, file, file:PATH or none (a key itself goes into SERVE_API_KEY, never into a file or argument)"),
         "Where the API key comes from: made on first use, the variable SERVE_API_KEY, a file, or none.", "server", "none"),
     Key("allow_unauthenticated", Flag(), "Serve other hosts without an API key.", "server", "false"),
     Key("weights", Many(Choice(("none", "fp8", "int8", "int4"))), "How weights are quantized at load: intents in order, the first that works here is taken.", "memory"),

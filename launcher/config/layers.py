@@ -37,9 +37,16 @@ Layer = dict[str, Setting]
 
 
 def merge(layers: list[Layer]) -> Layer:
-    """One layer of all, lowest precedence first; each setting remembers what it overrode. None unsets a key."""
+    """One layer of all, lowest precedence first; each setting remembers what it overrode.
+
+    None unsets a key: what the launcher itself says of it comes back, and else the matter is left to the engine.
+    """
     merged: Layer = {}
     for layer in layers:
         for name, setting in layer.items():
             merged[name] = Setting(setting.value, setting.origin, merged.get(name))
+    for name, setting in merged.items():
+        own = (setting, *setting.history())[-1]
+        if setting.value is None and own.origin.layer == LAYERS[0]:
+            merged[name] = Setting(own.value, own.origin, setting)
     return merged

@@ -51,6 +51,10 @@ def document(path: Path, layer: str) -> Document:
             extends = (node.value, f"{path}:{node.line}")
         elif name == "description" and isinstance(node.value, str):
             description = node.value
+        elif name in ("extends", "description"):
+            reader.problems.append(
+                ServeError(f"{name} is not one line of text", where=f"{path}:{node.line}", fix="or leave it out")
+            )
         else:
             reader.top(name, node)
     if reader.problems:
@@ -115,9 +119,10 @@ def _value(name: str, text: str | None, origin: Origin) -> Setting:
     try:
         return Setting(keys.BY_NAME[name].type.parse(text), origin)
     except ValueError as error:
-        raise ServeError(
-            f"{name}: {text!r} {error}", where=origin.place, fix=f"{name} takes {keys.BY_NAME[name].type.metavar}"
-        ) from None
+        # what stands in place of api_key's words may be the key itself
+        what = "what is given" if name == "api_key" else repr(text)
+        takes = f"{name} takes {keys.BY_NAME[name].type.metavar}"
+        raise ServeError(f"{name}: {what} {error}", where=origin.place, fix=takes) from None
 
 
 class _Reader:

@@ -42,8 +42,10 @@ class Text:
         """The text itself."""
         if not text.strip():
             raise ValueError("is empty")
-        if re.search(r"[\x00-\x1f\x7f]", text):
-            raise ValueError("holds a control character")
+        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text):
+            raise ValueError("holds a control character or is not UTF-8")
+        if text.startswith("-"):
+            raise ValueError("begins with a hyphen, as flags do")
         if self.pattern and not re.fullmatch(self.pattern, text):
             raise ValueError(f"is not {self.form}")
         return text

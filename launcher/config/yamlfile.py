@@ -6,6 +6,8 @@ expanded or constructed: anchors, aliases and tags are refused where they stand.
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,8 @@ def read(path: Path) -> Node:
             data = file.read(SIZE_LIMIT_BYTES + 1)
         text = data.decode()
     except OSError as error:
-        raise ServeError(f"cannot read {str(path)!r}: {error.strerror}", fix="give the path of a YAML file") from None
+        what = f"cannot be read: {error.strerror}"
+        raise ServeError(what, where=str(path), fix="give the path of a YAML file") from None
     except UnicodeDecodeError as error:
         raise ServeError(f"is not UTF-8 text (byte {error.start})", where=str(path)) from None
     if len(data) > SIZE_LIMIT_BYTES:
@@ -132,9 +135,6 @@ def plain(node: Node) -> Any:
         return node.value
     if node.value in ("true", "false"):
         return node.value == "true"
-    for number in (int, float):
-        try:
-            return number(node.value)
-        except ValueError:
-            continue
-    return node.value
+    if not re.fullmatch(r"-?(0|[1-9]\d{0,300})(\.\d+)?([eE][+-]?\d{1,2})?", node.value):
+        return node.value
+    return json.loads(node.value)

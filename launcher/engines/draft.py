@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from launcher.config.layers import LAYERS, Setting
 from launcher.config.resolve import Deployment
 from launcher.config.values import show
-from launcher.engines.catalog import Catalog
+from launcher.engines.catalog import Catalog, Flag
 from launcher.engines.command import Argument, Decision
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
@@ -103,24 +104,38 @@ class Draft:
             if not opposite:
                 self.decide(flag, f"false, of {setting.origin}, is what the engine does without it")
             return opposite
-        values = setting.value if isinstance(setting.value, tuple) else (setting.value,)
-        return (flag, *map(str, values))
+        values = tuple(map(str, setting.value if isinstance(setting.value, tuple) else (setting.value,)))
+        if len(values) == 1 and re.match(r"-\D", values[0]):
+            return (f"{flag}={values[0]}",)  # apart, argparse would take the value for a flag
+        return (flag, *values)
 
     def _setting(self, key: str | None) -> Setting | None:
         return self.deployment.settings.get(key) if key else None
 
-    def _name(self, spelling: str) -> str:
-        flag = self.catalog.find(spelling)
-        return flag.name if flag else spelling
+    def _same(self, one: str, other: str) -> bool:
+        """Whether two words are one flag to the release; two parts of a JSON value are two."""
+        first, second = (self.catalog.find(word.partition("=")[0]) for word in (one, other))
+        if first is None or second is None or first.name != second.name:
+            return False
+        parts = [exact(first, word.partition("=")[0]).partition(".")[2] for word in (one, other)]
+        return not all(parts) or parts[0] == parts[1]
 
     def _check(self, argument: Argument) -> None:
-        spelling, values = argument.words[0], argument.words[1:]
+        spelling, equals, value = argument.words[0].partition("=")
+        values = (value,) if equals else argument.words[1:]
+        if re.match(r"-O\w", spelling):
+            spelling, values = "-O", (spelling[2:],)  # vLLM's -O3
         flag = self.catalog.find(spelling)
         where = argument.setting.origin.place if argument.setting else ""
         if flag is None:
             raise ServeError(f"{self.target.release.title} has no flag {spelling}", where=where)
-        if reason := self.catalog.check_value(flag, values):
-            key = f"{argument.key}: " if argument.key else ""
-            raise ServeError(f"{key}{' '.join(argument.words)}: {reason}", where=where)
+        if "." not in spelling and (reason := self.catalog.check_value(flag, values)):
+            raise ServeError(f"{argument.key or spelling}: {self.target.release.title}: {reason}", where=where)
         if flag.deprecated:
             self.decide(argument.key or spelling, f"{spelling} is deprecated in {self.target.release.title}")
+
+
+def exact(flag: Flag, spelling: str) -> str:
+    """A spelling as the release declares it: vLLM takes ``_`` for ``-`` too."""
+    stem, dot, path = spelling.partition(".")
+    return (stem if stem in flag.spellings else stem.replace("_", "-")) + dot + path

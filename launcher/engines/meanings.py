@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from launcher.config import keys
 from launcher.engines import catalog, sglang, vllm, weights
 from launcher.engines.catalog import Catalog, Flag
+from launcher.engines.draft import exact
 from launcher.engines.engine import Engine
-from launcher.engines.release import TITLES
+from launcher.engines.release import TITLES, Release
 
 BY_NAME: dict[str, Engine] = {engine.name: engine for engine in (vllm.ENGINE, sglang.ENGINE)}
 OWN_OPTIONS = ("--preset", "--config", "--set", "--name", "--dry-run", "--json")  # of launch, beside the keys
@@ -68,10 +69,12 @@ def instead(spelling: str, text: str, known: Catalog) -> str:
     if begin and spelling.startswith("--"):
         return f"flags are not abbreviated; these begin so: {', '.join(begin[:SHOWN])}"
     near = _nearest(spelling, known)
-    return f"did you mean {near}?" if near else "serve launch --help lists the options, and any flag of the release passes"
+    return (
+        f"did you mean {near}?" if near else "serve launch --help lists the options, and any flag of the release passes"
+    )
 
 
-def _owner(engine: str, releases: tuple[catalog.Release, ...], known: Catalog) -> str:
+def _owner(engine: str, releases: tuple[Release, ...], known: Catalog) -> str:
     """Which engine has it, or which releases of this one."""
     if engine != known.release.engine:
         return f"it is a flag of {TITLES[engine]}"
@@ -88,12 +91,6 @@ def _counterpart(engine: Engine, then: Catalog, older: Flag, spelling: str, text
     if older.successor and known.find(older.successor.split("=")[0]):
         return f"write {older.successor}"
     return "it has no counterpart that we know of"
-
-
-def exact(flag: Flag, spelling: str) -> str:
-    """A spelling as the release declares it: vLLM takes ``_`` for ``-`` too."""
-    stem, dot, path = spelling.partition(".")
-    return (stem if stem in flag.spellings else stem.replace("_", "-")) + dot + path
 
 
 def _nearest(spelling: str, known: Catalog) -> str | None:

@@ -112,8 +112,10 @@ def _multimodal(draft: Draft, _value: int) -> None:
 
 
 def _source(draft: Draft, value: str) -> None:
-    if value == "modelscope":
-        draft.environment["SGLANG_USE_MODELSCOPE"] = "true"
+    if value in ("huggingface", "modelscope"):  # said either way: the variable may be set for the whole host
+        draft.environment["SGLANG_USE_MODELSCOPE"] = str(value == "modelscope")
+    elif value == "local":
+        draft.decide("source", "a folder of this host: no hub is asked")
 
 
 EXPRESSIONS: dict[str, Expression] = {

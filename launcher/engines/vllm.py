@@ -147,8 +147,10 @@ def _log_level(draft: Draft, value: str) -> None:
 
 
 def _source(draft: Draft, value: str) -> None:
-    if value == "modelscope":
-        draft.environment["VLLM_USE_MODELSCOPE"] = "True"
+    if value in ("huggingface", "modelscope"):  # said either way: the variable may be set for the whole host
+        draft.environment["VLLM_USE_MODELSCOPE"] = str(value == "modelscope")
+    elif value == "local":
+        draft.decide("source", "a folder of this host: no hub is asked")
 
 
 def _environment(draft: Draft) -> None:

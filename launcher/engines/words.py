@@ -12,8 +12,9 @@ from launcher.config import keys
 from launcher.config.layers import Layer, Origin, Setting
 from launcher.config.values import show
 from launcher.engines.catalog import Catalog, Flag
+from launcher.engines.draft import exact
 from launcher.engines.engine import Engine
-from launcher.engines.meanings import Meaning, exact, instead, means
+from launcher.engines.meanings import Meaning, instead, means
 from launcher.engines.render import RESERVED
 from launcher.errors import ServeError
 

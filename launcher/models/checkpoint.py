@@ -44,7 +44,7 @@ def describe(reference: str, revision: str | None = None) -> Checkpoint:
     return Checkpoint(reference, reference, **known)
 
 
-def ensure(checkpoint: Checkpoint, revision: str | None = None) -> None:
+def ensure(checkpoint: Checkpoint, revision: str | None = None, source: str = "auto") -> None:
     """Before a launch: makes the demo model; looks a repository up on its hub unless it is in the cache.
 
     The engine itself downloads. One request here costs a second and turns a failure after minutes into one at once.
@@ -54,7 +54,7 @@ def ensure(checkpoint: Checkpoint, revision: str | None = None) -> None:
     """
     if checkpoint.demo:
         demo.make()
-    elif not Path(checkpoint.path).is_dir():
+    elif source != "modelscope" and not Path(checkpoint.path).is_dir():  # ModelScope is asked by the engine alone
         snapshot = _snapshot(checkpoint.path, revision)
         if not (snapshot and _has_weights(snapshot)):
             _look_up(checkpoint.path, revision)

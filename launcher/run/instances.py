@@ -7,17 +7,14 @@ import dataclasses
 import fcntl
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import settings
-from launcher.engines.command import Secret
+from launcher.engines.command import NAME, Secret
 from launcher.errors import ServeError
 from launcher.run.secrets import resolve_key, write_private, writing
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -153,7 +150,7 @@ def started(pid: int) -> int | None:
 
 
 def _folder(name: str) -> Path:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ServeError(f"{name!r} is no name for an instance", fix="letters, digits, and . _ - within, at most 63")
     return settings.state_folder() / "instances" / name
 

@@ -76,13 +76,22 @@ def launch(command: Command, observer: Observer) -> int:
             that ``auto`` makes). Code 1 if the engine ends by itself, however it ends, or is not ready in time.
     """
     with Signals() as signals:
-        if holder := ports.holder(command.host, command.port):
-            raise ServeError(
-                f"port {command.port} of {command.host} is in use by {holder}", fix="choose another port, or stop it"
-            )
-        key = resolve_key(command.secret) if command.secret else None
+        key = admit(command)
         with claim(command.name) as held, handed_over(command, key) as environment:
             return _Run(command, observer, signals, held).perform(key, environment)
+
+
+def admit(command: Command) -> str | None:
+    """The API key, or None without one; writes nothing but a key that ``auto`` makes.
+
+    Raises:
+        ServeError: the port or the key cannot be had.
+    """
+    if holder := ports.holder(command.host, command.port):
+        raise ServeError(
+            f"port {command.port} of {command.host} is in use by {holder}", fix="choose another --port, or stop it"
+        )
+    return resolve_key(command.secret) if command.secret else None
 
 
 class _Run:

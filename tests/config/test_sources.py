@@ -77,7 +77,7 @@ args:
         ("args: {vllm: {'--a b': 1}}\n", 1, "is not the name of a flag", ""),
         ("env: {'A B': 1}\n", 1, "is not the name of a variable", ""),
         ("env: {VLLM_API_KEY: sk-1}\n", 1, "would put the key into a file", "api_key"),
-        ("api_key: sk-123\n", 1, "api_key: 'sk-123' is not auto, env, file", ""),
+        ("api_key: sk-123\n", 1, "api_key: what is given is not auto, env, file", ""),
         ("model: ''\n", 1, "is empty", ""),
         ('model: "a\\nb"\n', 1, "control character", ""),
         ("- a\n", 1, "is not a mapping of keys", "serve keys"),

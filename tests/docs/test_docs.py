@@ -45,7 +45,7 @@ def test_the_table_of_keys_is_current() -> None:
     assert generate.KEYS.read_text() == generate.keys_text(), "run: python3 tools/generate.py keys"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -60,7 +60,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             assert anchor in map(slug, headings), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_is_named_exists(page: Path) -> None:
     for name in re.findall(
         r"`((?:launcher|presets|tools|tests|docs|deploy|systemd|benchmarks)/[\w./@-]+)`", page.read_text()
@@ -126,3 +126,13 @@ def test_a_measured_row_is_the_data(preset: str) -> None:
         cells += [f"{found['ready_s']:.0f}", f"{facts['weights_gib']:.2f}", f"{facts['kv_tokens']:,}"]
         cells.append(f"{found['tokens_per_s']:.0f}")
     assert f"| `{preset}` | {' | '.join(cells)} |" in README.read_text().splitlines()
+
+
+def test_the_excerpt_is_what_explain_prints(folder: Path) -> None:
+    (line,) = (each for each in shown("serve") if each.startswith("serve explain --config"))
+    (excerpt,) = (each for each in blocks(README, "text") if each.lstrip().startswith("argument"))
+    variables = {"PYTHONPATH": str(ROOT), "SERVE_HOME": str(folder), "SERVE_PORT": "8100", "PATH": os.environ["PATH"]}
+    argv = [sys.executable, "-m", "launcher", *shlex.split(line)[1:]]
+    done = subprocess.run(argv, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=60)
+    printed = [each.rstrip() for each in done.stdout.splitlines()]
+    assert [each for each in excerpt.splitlines() if each not in printed] == [], done.stderr
