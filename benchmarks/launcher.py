@@ -4,8 +4,8 @@
 
 Needs an installed vLLM for this host (`serve engines install vllm`) and psutil; everything is tried on the demo model.
 Times are of the wall clock, each compared with its reference in alternation within the one run. Every section waits
-until the machine is quiet and no other engine runs, and records the load that it began under. README.md beside this
-file says what each number is; they are written to benchmarks/results/launcher.json after each section.
+until the machine is quiet and no other engine runs, for minutes at most, and records what it began under. README.md
+beside this file says what each number is; they are written to benchmarks/results/launcher.json after each section.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MISTAKES = (
 BARS = {"help_s": 0.25, "dry_run_s": 0.5, "refusal_s": 0.5, "added_s": 0.5, "added_share": 0.02}
 BARS |= {"supervisor_rss_mb": 60, "supervisor_cpu_share": 0.01}
 WARM, COLD, REFUSALS, PAIRS = 20, 10, 5, 6  # runs of each kind
-QUIET_LOAD, PATIENCE_S = 1.0, 300
+QUIET_S, QUIET_PERCENT, PATIENCE_S = 3, 10, 180  # percent of all cores
 POLL_S, READY_S, STOP_S = 0.1, 400, 60
 SETTLE_S, IDLE_S = 5, 60
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
@@ -63,11 +63,13 @@ def ratio(ours: list[float], reference: list[float]) -> float:
 
 
 def quiet() -> dict[str, float]:
-    """Wait for a quiet machine, within bounds; under what load the section begins."""
+    """Wait for a quiet machine, within bounds; what it was like then."""
     begin = time.monotonic()
-    while (engine_runs() or os.getloadavg()[0] >= QUIET_LOAD) and time.monotonic() - begin < PATIENCE_S:
-        time.sleep(1)
-    return {"load_average_before": round(os.getloadavg()[0], 2), "waited_s": round(time.monotonic() - begin)}
+    while (busy := psutil.cpu_percent(QUIET_S)) > QUIET_PERCENT or engine_runs():
+        if time.monotonic() - begin > PATIENCE_S:
+            break
+    load = round(os.getloadavg()[0], 2)
+    return {"waited_s": round(time.monotonic() - begin), "busy_before_percent": busy, "load_average_before": load}
 
 
 def engine_runs() -> bool:
@@ -190,8 +192,11 @@ def started(
 
 
 @contextlib.contextmanager
-def launched(serve: Path, port: int, folder: Path) -> Iterator[tuple[subprocess.Popen[str], float]]:
-    """A server under `serve launch`, and the seconds until its word came that a completion had come back."""
+def launched(serve: Path, port: int, folder: Path) -> Iterator[tuple[subprocess.Popen[str], float, float]]:
+    """A server under `serve launch`; the seconds until its word came that a completion had come back.
+
+    And how many of them were not the engine's: before it was started, and after its answer.
+    """
     environment = ENVIRONMENT | {"XDG_STATE_HOME": str(folder)}
     begin = time.perf_counter()
     words = [str(serve), *DEMO, "--port", str(port), "--json"]
@@ -199,8 +204,7 @@ def launched(serve: Path, port: int, folder: Path) -> Iterator[tuple[subprocess.
         line = server.stdout.readline() if server.stdout else ""
         seconds = time.perf_counter() - begin
         assert line, (folder / "serve.log").read_text()[-4000:]
-        assert json.loads(line)["ready"]
-        yield server, seconds
+        yield server, seconds, seconds - json.loads(line)["seconds"]
 
 
 def bare_ready_s(serve: Path, port: int, folder: Path) -> float:
@@ -234,36 +238,35 @@ def ask(port: int, method: str, path: str, model: str = "") -> bool:
 
 def ready(serve: Path) -> dict[str, Any]:
     """Time to ready with serve and without, in pairs that change their order."""
+    serve_s, own_s, bare_s, quietness = [], [], [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
-        def ours() -> float:
-            with launched(serve, free_port(), folder) as (_, seconds):
-                return seconds
+        def ours() -> None:
+            with launched(serve, free_port(), folder) as (_, seconds, own):
+                serve_s.append(seconds)
+                own_s.append(own)
 
-        def bare() -> float:
-            return bare_ready_s(serve, free_port(), folder)
+        def bare() -> None:
+            bare_s.append(bare_ready_s(serve, free_port(), folder))
 
-        bare()  # reads the engine from the disk
-        pairs, loads = [], []
+        bare_ready_s(serve, free_port(), folder)  # reads the engine from the disk
         for number in range(PAIRS):
-            loads.append(round(os.getloadavg()[0], 2))
-            if number % 2:
-                bare_s = bare()
-                pairs.append((ours(), bare_s))
-            else:
-                pairs.append((ours(), bare()))
-    serve_s, bare_s_all = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    added = [first - second for first, second in pairs]
-    share = statistics.median(added) / statistics.median(bare_s_all)
+            quietness.append(quiet())
+            for side in (ours, bare) if number % 2 else (bare, ours):
+                side()
+    added = [first - second for first, second in zip(serve_s, bare_s, strict=True)]
+    share = statistics.median(added) / statistics.median(bare_s)
     met = statistics.median(added) < BARS["added_s"] or share < BARS["added_share"]
-    result = {"command": list(DEMO), "serve_s": spread(serve_s), "bare_s": spread(bare_s_all)}
-    return result | {"added_s": spread(added), "added_share": round(share, 4), "load_average_each": loads, "met": met}
+    result: dict[str, Any] = {"command": list(DEMO)}
+    result |= {"serve_s": spread(serve_s), "bare_s": spread(bare_s), "added_s": spread(added)}
+    result |= {"added_share": round(share, 4), "met": met}
+    return result | {"outside_the_engine_s": spread(own_s), "pairs": quietness}
 
 
 def idle(serve: Path) -> dict[str, Any]:
     """The supervisor's memory and processor time while its server has nothing to do."""
-    with tempfile.TemporaryDirectory() as name, launched(serve, free_port(), Path(name)) as (server, _):
+    with tempfile.TemporaryDirectory() as name, launched(serve, free_port(), Path(name)) as (server, *_):
         supervisor = psutil.Process(server.pid)
         time.sleep(SETTLE_S)
         before, begin = supervisor.cpu_times(), time.perf_counter()

@@ -11,8 +11,16 @@ from pathlib import Path
 
 def _folder(variable: str, fallback: str, name: str) -> Path:
     if home := os.environ.get("SERVE_HOME"):
-        return Path(home).expanduser().absolute() / name
+        return expanded(home).absolute() / name
     return Path(os.environ.get(variable) or Path.home() / fallback) / "serve"
+
+
+def expanded(text: str | Path) -> Path:
+    """A path with ``~`` as the shell has it; ``~nobody`` stays as it is, as there."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def data_folder() -> Path:

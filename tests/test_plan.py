@@ -263,7 +263,9 @@ VALUES = st.one_of(
     st.sampled_from(
         ["", "null", "auto", "off", "none", "32k", "1e999", "[1]", "{}", '{"a": 1}', "-", "--", "vllm", "a@b"]
     ),
-    st.sampled_from(["/", ".", "~", "~nobody", "a/b", "demo", "\x00", "é", "\udcff", "vllm@0.33.0", "file:", "::1"]),
+    st.sampled_from(
+        ["/", ".", "~", "~nobody", "~0", "a/b", "demo", "\x00", "é", "\udcff", "vllm@0.33.0", "file:", "::1"]
+    ),
 )
 WORDS = st.one_of(VALUES, st.sampled_from(SPELLINGS), st.builds("{}={}".format, st.sampled_from(SPELLINGS), VALUES))
 NAMES = st.sampled_from(list(keys.BY_NAME))

@@ -19,6 +19,10 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
     """Say whether each file renders to a command whose every flag the release has."""
+    if engine and engine != "auto":
+        from launcher.engines.release import parse  # noqa: PLC0415 - not needed for --help
+
+        parse(engine, "--engine")  # no fault of the files
     results = [_check(path, engine) for path in files]
     if json:
         show.as_json(results)

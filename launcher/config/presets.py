@@ -31,7 +31,7 @@ def find(name: str, where: str) -> Path:
         return folder / f"{name}.yaml"
     if f"examples/{name}" in shipped:
         return folder / "examples" / f"{name}.yaml"
-    path = Path(name).expanduser()
+    path = settings.expanded(name)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise ServeError(f"there is no file {name!r}", where=where, fix="give the path of a YAML file")

@@ -113,18 +113,6 @@ def _open_to_others(deployment: Deployment) -> ServeError | None:
     )
 
 
-def _key_without_variable(deployment: Deployment) -> ServeError | None:
-    setting = deployment.settings.get("api_key")
-    if setting is None or setting.value != "env" or setting.origin.place == "SERVE_API_KEY":
-        return None
-    overrode = [each.origin.place for each in setting.history()]
-    if "SERVE_API_KEY" in overrode:
-        return None
-    return ServeError(
-        "api_key is env, but SERVE_API_KEY is not set", where=setting.origin.place, fix="export SERVE_API_KEY"
-    )
-
-
 def _draft_without_model(deployment: Deployment) -> ServeError | None:
     given = {name: setting for name, setting in deployment.settings.items() if name.startswith("speculative.")}
     given = {name: setting for name, setting in given.items() if setting.value is not None}
@@ -146,4 +134,4 @@ def _node_out_of_range(deployment: Deployment) -> ServeError | None:
     return None
 
 
-RULES = (_engine_named_twice, _open_to_others, _key_without_variable, _draft_without_model, _node_out_of_range)
+RULES = (_engine_named_twice, _open_to_others, _draft_without_model, _node_out_of_range)

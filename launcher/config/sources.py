@@ -143,7 +143,11 @@ class _Reader:
         elif name == "args":
             for engine, child in self._mapping(name, node):
                 if engine not in keys.ENGINES:
-                    self._problem(child, f"args: {engine!r} is not an engine", nearest(engine, keys.ENGINES))
+                    self._problem(
+                        child,
+                        f"args: {engine!r} is not an engine",
+                        nearest(engine, keys.ENGINES) or "args.vllm or args.sglang",
+                    )
                     continue
                 for flag, value in self._mapping(f"args.{engine}", child):
                     self._flag(engine, flag, value)
@@ -184,7 +188,7 @@ class _Reader:
 
     def _variable(self, variable: str, node: Node) -> None:
         if not VARIABLE.fullmatch(variable):
-            self._problem(node, f"env: {variable!r} is not the name of a variable", "")
+            self._problem(node, f"env: {variable!r} is not the name of a variable", "letters, digits and _")
         elif variable in KEY_VARIABLES:
             self._problem(node, f"env: {variable} would put the key into a file", "see api_key in: serve keys")
         elif isinstance(node.value, (dict, list)):
@@ -196,7 +200,7 @@ class _Reader:
 
     def _flag(self, engine: str, flag: str, node: Node) -> None:
         if not FLAG.fullmatch(flag):
-            self._problem(node, f"args.{engine}: {flag!r} is not the name of a flag", "")
+            self._problem(node, f"args.{engine}: {flag!r} is not the name of a flag", "write it as the engine does")
             return
         name = flag if flag.startswith("-") else f"--{flag.replace('_', '-')}"
         self.settings[f"args.{engine}.{name}"] = Setting(verbatim(node), self._origin(node))

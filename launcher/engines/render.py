@@ -26,6 +26,7 @@ OURS |= {"allow_unauthenticated", "weights", "wait_timeout"}
 _PLAIN_HTTP = "serve asks the server by plain HTTP at host and port: put a proxy in front of it"
 RESERVED = {
     "--api-key": "argv is open to every user of the host: export SERVE_API_KEY, or --api-key auto makes a key",
+    "--hf-token": "argv is open to every user of the host: export HF_TOKEN",
     "--config": "write what it says into a file of serve's (args.ENGINE.FLAG): --config FILE",
     "--model": "set the key model",
     "--model-path": "set the key model",
@@ -196,7 +197,7 @@ def _secret(draft: Draft, engine: Engine, name: str) -> tuple[Secret | None, Pat
     if source == "none":
         return None, None
     home = settings.state_folder()
-    file = None if source == "env" else Path(path).expanduser() if path else home / "keys" / name
+    file = None if source == "env" else settings.expanded(path) if path else home / "keys" / name
     secret = Secret(source, file, engine.api_key_variable, engine.api_key_config)
     if engine.api_key_config is None:
         return secret, None

@@ -106,7 +106,8 @@ def _values(flag: Flag, spelling: str, rest: list[str]) -> tuple[str, ...]:
     while rest and len(values) < most and (not rest[0].startswith("-") or _number(rest[0])):
         values.append(rest.pop(0))
     if not values and flag.nargs not in ("?", "*"):
-        raise ServeError(f"{spelling} needs a value", fix=f"one of {', '.join(flag.choices)}" if flag.choices else "")
+        fix = f"one of {', '.join(flag.choices)}" if flag.choices else "write it after the flag, or --flag=value"
+        raise ServeError("needs a value", where=spelling, fix=fix)
     return tuple(values)
 
 

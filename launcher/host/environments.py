@@ -74,7 +74,7 @@ def at(python: str | Path) -> Environment:
     Raises:
         ServeError: there is no Python, or it holds no engine.
     """
-    path = Path(python).expanduser()
+    path = settings.expanded(python)
     path = path / "bin" / "python" if path.is_dir() else path
     found = shutil.which(path)
     if not found:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from launcher import settings
 from launcher.engines.target import Checkpoint
 from launcher.errors import FAILED, ServeError, nearest
 from launcher.models import demo
@@ -32,7 +33,7 @@ def describe(reference: str, revision: str | None = None) -> Checkpoint:
     """
     if reference == demo.NAME:
         return Checkpoint(str(demo.folder()), demo.NAME, **_facts(demo.CONFIG), demo=True)
-    folder = Path(reference).expanduser()
+    folder = settings.expanded(reference)
     if folder.is_dir():
         return Checkpoint(str(folder.resolve()), folder.resolve().name, **_read(folder, reference))
     if folder.exists():
@@ -117,12 +118,12 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
 def _home() -> Path:
     """Hugging Face's folder, by its documented variables: importing its own module costs more than a whole dry run."""
     home = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
-    return Path(os.path.expandvars(home)).expanduser()
+    return settings.expanded(os.path.expandvars(home))
 
 
 def _cache() -> Path:
     cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    return Path(os.path.expandvars(cache)).expanduser() if cache else _home() / "hub"
+    return settings.expanded(os.path.expandvars(cache)) if cache else _home() / "hub"
 
 
 def _snapshot(repository: str, revision: str | None) -> Path | None:
@@ -153,7 +154,7 @@ def _token() -> str | None:
         return token.strip()
     path = os.environ.get("HF_TOKEN_PATH")
     try:
-        return (Path(path).expanduser() if path else _home() / "token").read_text(encoding="utf-8").strip() or None
+        return (settings.expanded(path) if path else _home() / "token").read_text(encoding="utf-8").strip() or None
     except (OSError, ValueError):
         return None
 

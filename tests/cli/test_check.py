@@ -73,5 +73,5 @@ def test_a_file_that_is_none(serve: Program) -> None:
 
 def test_an_engine_that_is_none(serve: Program) -> None:
     told = serve("check", serve.file("port: 1\n"), "--engine", "vlm")
-    assert told.code == 1
-    assert "--engine: engine: 'vlm' is not auto, vllm, sglang" in told.out
+    assert (told.code, told.out) == (2, "")
+    assert told.err == "serve: --engine: 'vlm' is not an engine\n  -> did you mean 'vllm'?\n"

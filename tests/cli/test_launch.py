@@ -53,7 +53,6 @@ REFUSED: list[tuple[str, str]] = [
         "demo --host 0.0.0.0",
         "serve: --host: host 0.0.0.0 would serve other machines without an API key\n  -> add --api-key",
     ),
-    ("demo --api-key env", "serve: --api-key: api_key is env, but SERVE_API_KEY is not set\n  -> export SERVE_API_KEY"),
     ("demo --engine vlm", "serve: --engine: engine: 'vlm' is not auto, vllm, sglang or one of them with @VERSION"),
     (
         "demo --engine vllm@9.9",

@@ -141,7 +141,6 @@ def test_an_unknown_preset_names_the_nearest() -> None:
     [
         ({"host": "0.0.0.0"}, "without an API key"),
         ({"host": "::"}, "without an API key"),
-        ({"api_key": "env"}, "SERVE_API_KEY is not set"),
         ({"engine": "vllm@0.33.0", "engine_version": "0.32.0"}, "engine says 0.33.0, engine_version says 0.32.0"),
         ({"speculative.steps": "3"}, "speculative.method is not"),
         ({"speculative.method": "eagle3"}, "speculative.draft_model is not"),

@@ -63,10 +63,7 @@ def test_graphs_off_in_the_words_of_the_release(text: str) -> None:
     ],
 )
 def test_other_keys(options: dict[str, str], end: str) -> None:
-    try:
-        argv = command("sglang@0.5.23", options=options).argv
-    except ServeError as error:
-        pytest.fail(error.what)
+    argv = command("sglang@0.5.23", options=options).argv
     assert " ".join(argv).endswith(end)
 
 
