@@ -4,14 +4,17 @@
     python benchmarks/gpu_presets.py --engine sglang --python $(which python3) --models /models --out results.json
 
 Each preset is launched on the 8B shape (see shapes.py), asked for one completion and a stream of 256 tokens, and ended
-by SIGINT. A preset that does not start is recorded with the error that `serve launch` showed. Results are data in
-benchmarks/results/; the weights table quotes them.
+by SIGINT. A preset that does not start is recorded with the error that `serve launch` showed. An existing results file
+of the same engine and host is added to, so presets may be measured in several runs: each result says when it began.
+Results are data in benchmarks/results/; the weights table quotes them.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ("high_performance", "fp8_hopper", "balanced", "memory_optimized", "ultra_low_memory", "eagle3")
 PORT = 8123
 TOKENS = 256
+FACTS = """
+import importlib.metadata, json, platform, sys, torch
+facts = {"engine": f"{sys.argv[1]}@{importlib.metadata.version(sys.argv[1])}", "python": platform.python_version()}
+print(json.dumps(facts | {"torch": torch.__version__, "cuda": torch.version.cuda}))
+"""
 
 
 def post(path: str, body: dict[str, Any]) -> Any:
@@ -35,6 +43,14 @@ def post(path: str, body: dict[str, Any]) -> Any:
         urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=120
     ) as answer:
         return json.load(answer)
+
+
+def host(engine: str, python: str) -> dict[str, Any]:
+    """What the numbers hold for: the GPUs, and what the engine's environment has."""
+    words = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    gpus = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip().splitlines()
+    facts = subprocess.run([python, "-c", FACTS, engine], capture_output=True, text=True, check=True).stdout
+    return {**json.loads(facts), "gpus": gpus, "cores": os.cpu_count()}
 
 
 def gpu_memory_mib() -> int:
@@ -63,11 +79,13 @@ def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
         words += ["--speculative-draft-model", str(options.models / "qwen3-8b-eagle3")]
     words += options.words
     dry = subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
-    result: dict[str, Any] = {"preset": preset}
+    now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="minutes")
+    result: dict[str, Any] = {"preset": preset, "words": options.words, "began": now, "timeout_s": options.timeout}
     if dry.returncode:
         return result | {"outcome": "refused", "error": dry.stderr.strip()}
     plan = json.loads(dry.stdout)
-    result |= {"engine": plan["engine"], "argv": plan["argv"][1:], "environment": plan["environment"]}
+    argv = [word.replace(str(options.models), "/models") for word in plan["argv"][1:]]  # where they lay is no result
+    result |= {"engine": plan["engine"], "argv": argv, "environment": plan["environment"]}
     result["decisions"] = [f"{each['key']}: {each['text']}" for each in plan["decisions"]]
     server = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log: list[str] = []
@@ -96,7 +114,7 @@ def measure(preset: str, options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """All presets that were asked for; results are written after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", required=True)
+    parser.add_argument("--engine", required=True, choices=("vllm", "sglang"))
     parser.add_argument("--python", required=True)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -104,14 +122,17 @@ def main() -> None:
     parser.add_argument("--timeout", type=int, default=300)
     parser.add_argument("--words", nargs="*", default=[], help="further words for serve launch")
     options = parser.parse_args()
-    name = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    host = subprocess.run(name, capture_output=True, text=True, check=True).stdout.strip()
-    results = []
+    about: dict[str, Any] = host(options.engine, options.python) | {"model": "Qwen3-8B shape, random weights"}
+    results: list[dict[str, Any]] = []
+    if options.out.exists():
+        before = json.loads(options.out.read_text())
+        results = before.pop("results")
+        if before != about:
+            parser.error(f"{options.out} holds for something else: {before}")
     for preset in options.presets:
         results.append(measure(preset, options))
         print(json.dumps({key: value for key, value in results[-1].items() if key != "argv"}), flush=True)
-        value = {"gpu": host, "model": "Qwen3-8B shape, random weights", "results": results}
-        options.out.write_text(json.dumps(value, indent=1) + "\n")
+        options.out.write_text(json.dumps(about | {"results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 import venv
 from pathlib import Path
@@ -73,6 +74,7 @@ def install_engine() -> int:
 
 def demo() -> int:
     """The main job, from nothing to a completion and a clean stop."""
+    begin = time.monotonic()
     set_up("run.txt")
     if code := install_engine():
         return code
@@ -91,13 +93,16 @@ def demo() -> int:
         f"http://127.0.0.1:{PORT}/v1/completions", body, {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own address
-        say(f"a completion (random weights, so nonsense): {json.load(answer)['choices'][0]['text']!r}")
+        completion = json.load(answer)["choices"][0]["text"]
+    say(f"a completion (random weights, so nonsense): {completion!r}")
     say("Ctrl-C")
     server.send_signal(signal.SIGINT)
     rest, _ = server.communicate(timeout=120)
     print(rest, end="")
-    say(f"stopped with exit code {server.returncode}")
-    return 0 if server.returncode == 130 else 1  # noqa: PLR2004 - as a shell counts Ctrl-C
+    stopped = server.returncode == 130  # noqa: PLR2004 - as a shell counts Ctrl-C
+    say(f"the completion was {completion!r}; {time.monotonic() - begin:.0f} s in all")
+    say("stopped by Ctrl-C, as it should be" if stopped else f"ended with exit code {server.returncode}, not 130")
+    return 0 if stopped else 1
 
 
 CHECKS = (

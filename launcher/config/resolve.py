@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,6 @@ from typing import Any
 from launcher.config import keys, presets, sources
 from launcher.config.layers import Layer, Origin, Setting, merge
 from launcher.errors import ServeError
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -102,9 +101,21 @@ def _engine_named_twice(deployment: Deployment) -> ServeError | None:
     )
 
 
+def _loopback(host: str) -> bool:
+    """Whether only this machine can reach the address; a name other than localhost may be anything."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _open_to_others(deployment: Deployment) -> ServeError | None:
     host = deployment.get("host")
-    if host in LOOPBACK or deployment.get("api_key") not in (None, "none") or deployment.get("allow_unauthenticated"):
+    if (
+        _loopback(str(host))
+        or deployment.get("api_key") not in (None, "none")
+        or deployment.get("allow_unauthenticated")
+    ):
         return None
     return ServeError(
         f"host {host} would serve other machines without an API key",

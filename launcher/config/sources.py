@@ -71,8 +71,11 @@ def environment(variables: Mapping[str, str]) -> Layer:
         if not variable.startswith("SERVE_") or variable in OWN_VARIABLES or not variables[variable]:
             continue
         if variable not in by_variable:
-            hint = nearest(variable, tuple(by_variable))
-            problems.append(ServeError(f"{variable} is not a variable of serve", fix=hint or f"unset {variable}"))
+            # only what resembles a key is a mistyped one: Kubernetes sets SERVE_SERVICE_HOST for a service named serve
+            names = tuple(each.removeprefix("SERVE_") for each in by_variable)
+            if hint := nearest(variable.removeprefix("SERVE_"), names):
+                fix = hint.replace("'", "'SERVE_", 1)
+                problems.append(ServeError(f"{variable} is not a variable of serve", fix=fix))
             continue
         try:
             setting = _value(by_variable[variable].name, variables[variable], Origin("environment", variable))
@@ -121,8 +124,14 @@ def _value(name: str, text: str | None, origin: Origin) -> Setting:
     except ValueError as error:
         # what stands in place of api_key's words may be the key itself
         what = "what is given" if name == "api_key" else repr(text)
-        takes = f"{name} takes {keys.BY_NAME[name].type.metavar}"
+        takes = takes_form(name)
         raise ServeError(f"{name}: {what} {error}", where=origin.place, fix=takes) from None
+
+
+def takes_form(name: str) -> str:
+    """What to write instead: the words that a key takes, or what it means where those would say nothing."""
+    key = keys.BY_NAME[name]
+    return f"{name} takes {key.type.metavar}" if "|" in key.type.metavar else f"{name}: {key.help}"
 
 
 class _Reader:
@@ -178,11 +187,11 @@ class _Reader:
                 self.settings[name] = Setting(kind.parse_items([str(text) for text in texts]), self._origin(node))
             elif isinstance(node.value, (dict, list)):
                 form = "mapping" if isinstance(node.value, dict) else "list"
-                self._problem(node, f"{name} is a {form}", f"{name} takes {kind.metavar}")
+                self._problem(node, f"{name} is a {form}", takes_form(name))
             else:
                 self.settings[name] = _value(name, node.value, self._origin(node))
         except ValueError as error:
-            self._problem(node, f"{name} {error}", f"{name} takes {kind.metavar}")
+            self._problem(node, f"{name} {error}", takes_form(name))
         except ServeError as error:
             self.problems.append(error)
 

@@ -145,7 +145,7 @@ class Choice:
             try:
                 return self.other.parse(text)
             except ValueError as error:
-                raise ValueError(f"is none of {', '.join(self.words)} and {error}") from None
+                raise ValueError(f"is not {' or '.join(self.words)}, and {error}") from None
         hint = nearest(text, self.words)
         raise ValueError(f"is none of {', '.join(self.words)}" + (f"; {hint}" if hint else ""))
 

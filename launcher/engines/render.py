@@ -10,7 +10,7 @@ from launcher.config import keys
 from launcher.config.layers import LAYERS, Setting
 from launcher.config.resolve import Deployment
 from launcher.config.values import show
-from launcher.engines import catalog, weights
+from launcher.engines import catalog, fit, weights
 from launcher.engines.command import NAME, Argument, Command, Secret
 from launcher.engines.draft import Draft
 from launcher.engines.engine import Engine
@@ -21,7 +21,7 @@ from launcher.errors import ServeError
 
 # Keys that choose, name or supervise; `render` and its callers read them, no engine is told.
 OURS = {"engine", "engine_version", "engine_python", "model", "served_name", "host", "port", "api_key"}
-OURS |= {"allow_unauthenticated", "weights", "wait_timeout"}
+OURS |= {"allow_unauthenticated", "weights", "wait_timeout", "source"}
 # Flags that this program sets itself, with what to use in their place.
 _PLAIN_HTTP = "serve asks the server by plain HTTP at host and port: put a proxy in front of it"
 RESERVED = {
@@ -51,26 +51,17 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
     Raises:
         ServeError: a value that the release cannot express, a flag that it does not have; all problems at once.
     """
-    engine = BY_NAME[target.release.engine]
-    if target.device not in engine.devices:
-        raise ServeError(
-            f"{TITLES[engine.name]} is not published for {target.device.upper()} hosts",
-            where=deployment.settings["engine"].origin.place,
-            fix="use --engine vllm",
-        )
+    engine = _engine(deployment, target)
     draft = Draft(deployment, target, checkpoint, catalog.load(target.release))
-    problems: list[ServeError] = []
     served_name = deployment.get("served_name") or checkpoint.name
-    name = name or instance_name(served_name)
-    if not NAME.fullmatch(name):
-        fix = "letters, digits, and . _ - within, at most 63"
-        raise ServeError(f"{name!r} is no name for an instance", where="--name", fix=fix)
+    name = _checked_name(name or instance_name(served_name))
     engine.model(draft, checkpoint.path)
     draft.add("served_name", "--served-model-name", served_name)
     draft.add("host", "--host", deployment.get("host"))
     draft.add("port", "--port", str(deployment.get("port")))
     secret, secret_file = _secret(draft, engine, name)
-    for step in (_keys, _weights, _verbatim):
+    problems = fit.problems(draft)
+    for step in (_keys, _source, _weights, _verbatim):
         problems += step(draft, engine)
     if problems:
         raise ServeError.gather(problems)
@@ -95,6 +86,24 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
         source=deployment.get("source"),
         decisions=tuple(draft.decisions),
     )
+
+
+def _engine(deployment: Deployment, target: Target) -> Engine:
+    engine = BY_NAME[target.release.engine]
+    if target.device not in engine.devices:
+        raise ServeError(
+            f"{TITLES[engine.name]} is not published for {target.device.upper()} hosts",
+            where=deployment.settings["engine"].origin.place,
+            fix="use --engine vllm",
+        )
+    return engine
+
+
+def _checked_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        fix = "letters, digits, and . _ - within, at most 63"
+        raise ServeError(f"{name!r} is no name for an instance", where="--name", fix=fix)
+    return name
 
 
 def instance_name(served_name: str) -> str:
@@ -131,6 +140,19 @@ def _keys(draft: Draft, engine: Engine) -> list[ServeError]:
     return problems
 
 
+def _source(draft: Draft, engine: Engine) -> list[ServeError]:
+    """ModelScope is a switch of both engines, and a package that neither brings along."""
+    source = draft.deployment.get("source")
+    if source in ("modelscope", "huggingface"):  # said either way: the variable may be set where serve was started
+        draft.environment[engine.modelscope_variable] = str(source == "modelscope")
+    packages = draft.target.packages
+    if source != "modelscope" or packages is None or "modelscope" in packages:
+        return []
+    fix = f"uv pip install --python {draft.target.python} modelscope"
+    why = f"the environment of {draft.target.release.title} has no package modelscope"
+    return [draft.refusal("source", why, fix)]
+
+
 def _weights(draft: Draft, engine: Engine) -> list[ServeError]:
     intents = draft.deployment.get("weights")
     if intents is None:
@@ -151,7 +173,7 @@ def _weights(draft: Draft, engine: Engine) -> list[ServeError]:
             draft.decide("weights", f"{intent} passed over: {why}")
         if choice.row:
             for flag, value in choice.row.arguments.items():
-                draft.add("weights", flag, value, note=choice.row.method)
+                draft.add("weights", flag, value, note=f"{choice.intent} by {choice.row.method}")
             draft.environment |= choice.row.environment
         taken = {"none": ("unquantized",), "checkpoint": ()}.get(choice.intent, (f"{choice.intent} taken",))
         draft.decide("weights", "; ".join((*taken, *choice.notes)))

@@ -111,15 +111,7 @@ def _multimodal(draft: Draft, _value: int) -> None:
     draft.limits("--limit-mm-data-per-request")
 
 
-def _source(draft: Draft, value: str) -> None:
-    if value in ("huggingface", "modelscope"):  # said either way: the variable may be set for the whole host
-        draft.environment["SGLANG_USE_MODELSCOPE"] = str(value == "modelscope")
-    elif value == "local":
-        draft.decide("source", "a folder of this host: no hub is asked")
-
-
 EXPRESSIONS: dict[str, Expression] = {
-    "source": _source,
     "kv_cache": _kv_cache,
     "context_length": _context_length,
     "memory_fraction": _memory_fraction,
@@ -141,5 +133,6 @@ ENGINE = Engine(
     program=_program,
     model=_model,
     model_flag="--model-path",
+    modelscope_variable="SGLANG_USE_MODELSCOPE",
     api_key_config="api-key",  # no variable, only --config; its YAML keys have hyphens (read and tried: 0.5.23)
 )

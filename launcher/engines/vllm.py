@@ -146,13 +146,6 @@ def _log_level(draft: Draft, value: str) -> None:
     draft.flag("log_level", ("--uvicorn-log-level",), value)
 
 
-def _source(draft: Draft, value: str) -> None:
-    if value in ("huggingface", "modelscope"):  # said either way: the variable may be set for the whole host
-        draft.environment["VLLM_USE_MODELSCOPE"] = str(value == "modelscope")
-    elif value == "local":
-        draft.decide("source", "a folder of this host: no hub is asked")
-
-
 def _environment(draft: Draft) -> None:
     """On a CPU the KV cache takes 92% of the host's memory unless told otherwise, and dies when that is not free."""
     own = draft.deployment.below("env.")
@@ -162,7 +155,6 @@ def _environment(draft: Draft) -> None:
 
 
 EXPRESSIONS: dict[str, Expression] = {
-    "source": _source,
     "context_length": _context_length,
     "memory_fraction": _memory_fraction,
     "scheduling": _scheduling,
@@ -190,6 +182,7 @@ ENGINE = Engine(
     program=_program,
     model=_model,
     model_flag="--model",
+    modelscope_variable="VLLM_USE_MODELSCOPE",
     environment=_environment,
     api_key_variable="VLLM_API_KEY",
     devices=("cuda", "cpu"),

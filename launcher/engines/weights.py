@@ -28,6 +28,7 @@ class Row:
         capability: the least CUDA compute capability, or None.
         not_for: architectures of config.json that it cannot take, with the reason.
         packages: what must be installed beside the engine.
+        measured_on: the versions that a measured row was measured on; its range may hold more.
         note: what to tell the user when the row is taken.
     """
 
@@ -44,6 +45,7 @@ class Row:
     capability: float | None = None
     not_for: dict[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    measured_on: tuple[str, ...] = ()
     note: str = ""
 
     def obstacle(self, target: Target, checkpoint: Checkpoint) -> str:
@@ -165,6 +167,8 @@ def _notes(row: Row, target: Target) -> tuple[str, ...]:
         notes.append(f"no GPU to ask: {row.method} needs compute capability {row.capability} or more")
     if row.status == "read":
         notes.append(f"{row.method} was read in the engine's source, not yet seen to serve")
+    elif target.release.version not in row.measured_on:
+        notes.append(f"{row.method} was seen to serve in {' and '.join(row.measured_on)}, not in this release")
     return tuple(notes)
 
 

@@ -88,8 +88,10 @@ def _flag(word: str, rest: list[str], engine: Engine, known: Catalog) -> Layer:
     if meaning:
         try:
             return {meaning.key: Setting(keys.BY_NAME[meaning.key].type.parse(meaning.text), origin)}
-        except ValueError:
-            pass  # a value that only the engine knows goes to it as it is
+        except ValueError as error:
+            if _number(meaning.text) and meaning.text != "-1":  # -1 is a word of the engines: automatic, or off
+                raise ServeError(f"{meaning.key}: {meaning.text!r} {error}", where=spelling) from None
+            # any other value that only the engine knows goes to it as it is
     if why := RESERVED.get(flag.name):
         raise ServeError(f"{spelling} is not passed on", where=spelling, fix=why)
     name = spelling if negated or "." in spelling else flag.name

@@ -142,9 +142,11 @@ def default_version(engine: str, device: str) -> str:
     return builds.of(engine, device).default
 
 
-def device_without_gpu(engine: str, version: str | None = None) -> str:  # noqa: ARG001 - every release alike so far
-    """``cpu``, or ``cuda`` for an engine without packages for CPUs, whose command can still be shown."""
-    return "cpu" if "cpu" in builds.load()[engine] else "cuda"
+def device_without_gpu(engine: str, version: str | None = None) -> str:
+    """``cpu``, or ``cuda`` for a release that we know no CPU build of, whose command can still be shown."""
+    build = builds.load()[engine].get("cpu")
+    third = build.third_party if build else None
+    return "cpu" if build and version in (None, build.default, *(third.releases if third else ())) else "cuda"
 
 
 def mark(environment: Environment) -> Environment:

@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.engines import catalog
 from launcher.engines.release import Release
 from launcher.errors import FAILED, ServeError
 from launcher.host import builds, environments, machine, packages
@@ -58,13 +59,16 @@ def install(
         echo: takes lines of progress.
 
     Raises:
-        ServeError: there is no such build, no room, or the installation failed; nothing is left of it then.
+        ServeError: we do not know the release's flags, there is no such build, no room, or the installation failed;
+            nothing is left of it then.
+        SystemExit: SIGINT, SIGTERM or SIGHUP came; nothing is left then either.
     """
     if device not in ("auto", "cuda", "cpu"):
         raise ServeError(f"{device!r} is no device", where="--device", fix="auto, cuda or cpu")
     if device == "auto":
         device = "cuda" if machine.gpus() else "cpu"
     build = builds.of(engine, device)
+    catalog.load(Release(engine, version or build.default))  # refuses a release that could not be launched
     return make(build, version or build.default, python, echo)
 
 
@@ -76,7 +80,7 @@ def make(build: Build, version: str, python: str | None, echo: Echo) -> Environm
         )
     release = Release(build.engine, version)
     path = environments.folder(release, build.device)
-    with environments.only_one(path):
+    with environments.only_one(path), packages.stoppable():
         if (known := environments.read(path)) is not None:
             echo(f"{release.title} for {build.device} is installed already")
             return known
@@ -84,7 +88,7 @@ def make(build: Build, version: str, python: str | None, echo: Echo) -> Environm
         shutil.rmtree(path, ignore_errors=True)  # half made
         try:
             return _perform(_recipe(release, build, path.parent, python), release, build, path, echo)
-        except BaseException:  # Ctrl-C too
+        except BaseException:  # a signal too
             shutil.rmtree(path, ignore_errors=True)
             raise
 

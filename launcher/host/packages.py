@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import collections
 import configparser
+import contextlib
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 
 from launcher.errors import FAILED, ServeError
 
 Echo = Callable[[str], None]
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_GRACE_S = 5.0  # for uv and the builds that it runs; what they leave unfinished is thrown away
 
 # pip's setting -> uv's variables for the same, the first of which is set where the user set none of them, and uv's
 # separator. pip separates by blanks. An index that pip knows is asked for every package; uv by itself takes a package
@@ -114,8 +119,32 @@ def available(requirement: str, python: str, folder: Path) -> bool:
     return answer.returncode == 0
 
 
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Within the context SIGINT, SIGTERM and SIGHUP raise SystemExit, 128 + signal: what is half made is cleared away.
+
+    Only the first one: what clears up is left in peace. Only for the main thread. A signal that is already ignored
+    (``nohup``) stays so.
+    """
+    previous = {number: signal.getsignal(number) for number in STOPS}
+    previous = {number: handler for number, handler in previous.items() if handler != signal.SIG_IGN}
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in previous:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    try:
+        for number in previous:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 def run(words: list[str], folder: Path, what: str, echo: Echo, environment: Mapping[str, str]) -> None:
-    """Runs uv and echoes its lines.
+    """Runs uv, in a process group of its own, and echoes its lines; nothing of it runs on when this returns or raises.
 
     Args:
         words: its arguments.
@@ -137,15 +166,29 @@ def run(words: list[str], folder: Path, what: str, echo: Echo, environment: Mapp
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        start_new_session=True,
     ) as process:
-        for line in process.stdout or ():
-            if line.strip():
-                last.append(line.rstrip())
-                if not line.startswith((" + ", " Downloaded", "Using ")):  # enough lines remain
-                    echo("  " + line.rstrip())
+        try:
+            for line in process.stdout or ():
+                if line.strip():
+                    last.append(line.rstrip())
+                    if not line.startswith((" + ", " Downloaded", "Using ")):  # enough lines remain
+                        echo("  " + line.rstrip())
+        except BaseException:
+            _end(process)
+            raise
     if process.returncode != 0:
         text = "\n".join(last)
         fix = next((advice for symptom, advice in ADVICE if symptom in text.lower()), "the text above says why")
         raise ServeError(
             f"{what} failed (uv exited {process.returncode}):\n{text}", where=str(folder), fix=fix, code=FAILED
         )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """TERM, a bounded wait, KILL, each to the whole group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)

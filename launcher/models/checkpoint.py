@@ -16,6 +16,7 @@ from launcher.models import demo
 # As huggingface_hub's `validate_repo_id` has it: two names of letters, digits, ``-``, ``_`` and ``.``.
 REPOSITORY = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
+ROPE = ("rope_scaling", "rope_parameters")
 HUB_TIMEOUT_S = 10.0
 ANYWAY = "use a local folder, or try `serve launch demo`, which needs no download"
 
@@ -108,10 +109,16 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
         if isinstance(part.get(key), dict)
     ]
     architectures = config.get("architectures")
+    stretched = any(
+        isinstance(part.get(key), dict) and "factor" in part[key] for part in (config, *nested) for key in ROPE
+    )
     return {
         "architectures": tuple(map(str, architectures)) if isinstance(architectures, list) else (),
         "quantization": next((method for method in methods if isinstance(method, str)), None),
-        "context_length": next((limit for limit in limits if isinstance(limit, int) and limit > 0), None),
+        # a scaled rope makes it longer, and how much is the engine's arithmetic
+        "context_length": None
+        if stretched
+        else next((each for each in limits if isinstance(each, int) and each > 0), None),
     }
 
 

@@ -19,7 +19,7 @@ from launcher.models.random_weights import Shapes
 
 NAME = "demo"
 VERSION = 1  # of the files below: another version lies in another folder
-CONTEXT_LENGTH = 4096
+CONTEXT_LENGTH = 65536  # the longest that a shipped preset asks for
 VOCABULARY = 512
 END_OF_TEXT, START_OF_TURN, END_OF_TURN = range(VOCABULARY - 3, VOCABULARY)
 # What an answer is made of. The other tokens are bytes, which the model reads, and special ones: their logits are 0,

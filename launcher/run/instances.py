@@ -103,6 +103,16 @@ def claim(name: str) -> Iterator[Claim]:
         os.close(descriptor)
 
 
+def refuse_taken(name: str) -> None:
+    """Writes nothing; of two that start at one moment, `claim` refuses the second.
+
+    Raises:
+        ServeError: the name is none, or an instance runs under it.
+    """
+    if find(name):
+        raise _taken(name)
+
+
 def find(name: str) -> Instance | None:
     """The instance that runs under a name, or None."""
     try:

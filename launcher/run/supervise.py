@@ -9,18 +9,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from launcher.engines.command import Command, Secret
+from launcher.engines.meanings import BY_NAME
 from launcher.errors import FAILED, ServeError
 from launcher.host import ports
 from launcher.run.client import Client
-from launcher.run.instances import Claim, Instance, claim, started
+from launcher.run.instances import Claim, Instance, claim, refuse_taken, started
 from launcher.run.log import Log
 from launcher.run.phases import FIRST, Progress
 from launcher.run.process import GRACE_S, Process, describe
 from launcher.run.readiness import Probe
-from launcher.run.secrets import handed_over, resolve_key
+from launcher.run.secrets import VARIABLE, handed_over, resolve_key
 from launcher.run.signals import Signals
 
 _SHOWN_LINES = 20
+# While its core process starts, vLLM ignores TERM (0.32.0: no exit within 40 s; once ready, within 0.8 s), and nothing is
+# under way that would be worth waiting for.
+_STARTING_GRACE_S = 5.0
 _LOG_END_S = 5.0  # for what still lies in the pipe when its last writer has ended
 
 
@@ -85,13 +89,23 @@ def admit(command: Command) -> str | None:
     """The API key, or None without one; writes nothing but a key that ``auto`` makes.
 
     Raises:
-        ServeError: the port or the key cannot be had.
+        ServeError: the port, the name or the key cannot be had, or the engine would demand a key that we do not hand over.
     """
     if holder := ports.holder(command.host, command.port):
         raise ServeError(
             f"port {command.port} of {command.host} is in use by {holder}", fix="choose another --port, or stop it"
         )
-    return resolve_key(command.secret) if command.secret else None
+    refuse_taken(command.name)
+    if command.secret:
+        return resolve_key(command.secret)
+    variable = BY_NAME[command.target.release.engine].api_key_variable
+    if variable and os.environ.get(variable):
+        raise ServeError(
+            f"{command.target.release.title} would demand the key in {variable}, but api_key is none",
+            where=variable,
+            fix=f"put the key into {VARIABLE}, which serve hands over, or unset {variable}",
+        )
+    return None
 
 
 class _Run:
@@ -167,7 +181,8 @@ class _Run:
     def stop(self, why: str) -> None:
         self.probe.end()
         self.observer.stopping(why)
-        killed = self.process.stop(GRACE_S, pause=lambda seconds: self.signals.wait(seconds) is not None)
+        grace_s = GRACE_S if self.ready_s else _STARTING_GRACE_S
+        killed = self.process.stop(grace_s, pause=lambda seconds: self.signals.wait(seconds) is not None)
         if killed:
             self.observer.stopping(f"had to be killed: {', '.join(killed)}")
 

@@ -32,8 +32,8 @@ REFUSED: list[tuple[str, str]] = [
         "serve: --set contxt_length: 'contxt_length' is not a key\n  -> did you mean 'context_length'?",
     ),
     ("--set nonsense", "serve: --set: 'nonsense' is not KEY=VALUE\n  -> write --set context_length=32k"),
-    ("--port eighty", "serve: --port: port: 'eighty' is not a whole number\n  -> port takes PORT"),
-    ("--port 70000", "serve: --port: port: '70000' is not between 1 and 65535\n  -> port takes PORT"),
+    ("--port eighty", "serve: --port: port: 'eighty' is not a whole number\n  -> port: The TCP port to bind."),
+    ("--port 70000", "serve: --port: port: '70000' is not between 1 and 65535\n  -> port: The TCP port to bind."),
     ("--weights int5", "serve: --weights: weights: 'int5' holds 'int5'"),
     ("--kv-cache fp9", "serve: --kv-cache: kv_cache: 'fp9' is none of auto, fp8"),
     ("--memory-fraction 80", "serve: --memory-fraction: memory_fraction: '80' is not above 0 and at most 1"),
@@ -93,7 +93,7 @@ def test_bad_input_is_one_message_and_nothing_else(serve: Program, line: str, me
 
 FILES: list[tuple[str, str]] = [
     ("contxt_length: 5\n", "serve: mine.yaml:1: 'contxt_length' is not a key\n  -> did you mean 'context_length'?"),
-    ("dtype: half\nport: [1]\n", "serve: mine.yaml:2: port is a list\n  -> port takes PORT"),
+    ("dtype: half\nport: [1]\n", "serve: mine.yaml:2: port is a list\n  -> port: The TCP port to bind."),
     ("port: 1\nport: 2\n", "serve: mine.yaml:2: 'port' stands twice (first in line 1)"),
     ("extends: mine.yaml\n", "serve: mine.yaml:1: extends goes in a circle"),
     ("extends: [balanced]\n", "serve: mine.yaml:1: extends is not one line of text"),

@@ -62,7 +62,7 @@ args:
     ("text", "line", "what", "fix"),
     [
         ("contxt_length: 5\n", 1, "'contxt_length' is not a key", "did you mean 'context_length'?"),
-        ("dtype: auto\nport: eighty\n", 2, "port: 'eighty' is not a whole number", "port takes PORT"),
+        ("dtype: auto\nport: eighty\n", 2, "port: 'eighty' is not a whole number", "port: The TCP port to bind."),
         ("port: 70000\n", 1, "port: '70000' is not between 1 and 65535", ""),
         ("port: [80]\n", 1, "port is a list", ""),
         ("memory_fraction: 1.5\n", 1, "memory_fraction: '1.5' is not above 0 and at most 1", ""),

@@ -18,7 +18,7 @@ from launcher.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.md")])
+PAGES = sorted(page for folder in (".", "docs", "deploy", "benchmarks") for page in (ROOT / folder).glob("*.md"))
 DEPLOYMENT = {"launch", "explain"}  # they take flags of the engine's beside their own options
 
 
@@ -121,11 +121,27 @@ def test_a_measured_row_is_the_data(preset: str) -> None:
     cells = []
     for engine in ("vllm-0.24.0", "sglang-0.5.17"):
         data = json.loads((ROOT / "benchmarks" / "results" / f"presets-h200-{engine}.json").read_text())
-        (found,) = (each for each in data["results"] if each["preset"] == preset)
+        (found,) = (each for each in data["results"] if each["preset"] == preset and not each.get("words"))
         facts = found["facts"]
         cells += [f"{found['ready_s']:.0f}", f"{facts['weights_gib']:.2f}", f"{facts['kv_tokens']:,}"]
         cells.append(f"{found['tokens_per_s']:.0f}")
     assert f"| `{preset}` | {' | '.join(cells)} |" in README.read_text().splitlines()
+
+
+def test_the_cpu_numbers_are_the_data() -> None:
+    data = json.loads((ROOT / "benchmarks" / "results" / "cpu-vllm-0.32.0.json").read_text())
+    results = [each for each in data["results"] if each["flags"][:1] == ["--enforce-eager"]]
+    rates = {False: [], True: []}  # by whether weights are quantized to fp8
+    for each in results:
+        fp8 = "fp8_per_channel" in each["flags"]
+        if "tokens_per_s" in each and (fp8 or len(each["flags"]) == 1):
+            rates[fp8].append(each["tokens_per_s"])
+    assert max(rates[True]) / min(rates[False]) == pytest.approx(1 / 5, abs=0.02)
+    assert "at best a fifth of the" in README.read_text()
+    sampled = {len(each["flags"]) > 1: each["sampled"] for each in results if "sampled" in each}
+    assert sampled[False]["unlikely"] == 0
+    said = f"{sampled[True]['unlikely']} of {sampled[True]['tokens']}"
+    assert said in (ROOT / "launcher" / "engines" / "vllm.py").read_text()
 
 
 def test_the_excerpt_is_what_explain_prints(folder: Path) -> None:

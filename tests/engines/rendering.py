@@ -29,11 +29,11 @@ def release(text: str) -> Release:
 
 
 def target(text: str, device: str = "cuda") -> Target:
-    """One release on two Hopper GPUs, or on a CPU."""
+    """One release on eight Hopper GPUs, or on a CPU."""
     known = release(text)
     if device == "cpu":
         return Target(known, "cpu", "python", f"{known.engine}-cpu", packages=frozenset())
-    return Target(known, "cuda", "python", known.engine, 9.0, 2, packages=frozenset())
+    return Target(known, "cuda", "python", known.engine, 9.0, 8, packages=frozenset({"modelscope"}))
 
 
 def read(text: str, *given: str) -> Layer:

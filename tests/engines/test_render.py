@@ -25,7 +25,7 @@ VALUES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "source": (("huggingface", "modelscope", "local"), {}),
     "served_name": (("name",), {}),
     "trust_remote_code": (("true", "false"), {}),
-    "chat_template": (("/t.jinja",), {}),
+    "chat_template": (("chatml",), {}),
     "dtype": (("auto", "bfloat16", "float16", "half", "float32"), {}),
     "host": (("127.0.0.2", "localhost", "::1"), {"allow_unauthenticated": "true"}),
     "port": (("9000",), {}),

@@ -192,7 +192,12 @@ def test_a_gpu_that_cannot_be_asked_is_not_checked_and_that_is_said() -> None:
     choice = choose(("fp8",), target("sglang@0.5.23", capability=None), DENSE)
     assert choice.intent == "fp8"
     assert any("compute capability 8.0" in note for note in choice.notes)
-    assert choose(("fp8",), target("sglang@0.5.23"), DENSE).notes == ()
+    assert choose(("fp8",), target("sglang@0.5.17"), DENSE).notes == ()
+
+
+def test_a_release_on_which_nothing_was_measured_is_told() -> None:
+    (note,) = choose(("fp8",), target("sglang@0.5.23"), DENSE).notes
+    assert note == "fp8 was seen to serve in 0.5.15.post1 and 0.5.17, not in this release"
 
 
 def test_packages_count_only_when_they_are_known_to_be_there() -> None:

@@ -87,7 +87,7 @@ def test_the_same_number_in_the_engines_words_and_in_ours() -> None:
         ("vllm@0.33.0", ["--compilation-config.mode", "3"], ["--compilation-config.mode", "3"]),
         ("vllm@0.33.0", ["--no-enforce-eager"], ["--no-enforce-eager"]),
         ("vllm@0.33.0", ["--enable_lora"], ["--enable-lora"]),
-        ("vllm@0.33.0", ["--max-num-seqs", "5000"], ["--max-num-seqs", "5000"]),  # beyond our bound: the engine's
+        ("vllm@0.33.0", ["--max-num-seqs", "5000"], ["--max-num-seqs", "5000"]),
         (
             "vllm@0.33.0",
             ["--limit-mm-per-prompt.image", "2", "--limit-mm-per-prompt.video=1"],

@@ -40,7 +40,7 @@ def cached(home: Path, repository: str, commit: str = "abc123", reference: str =
 
 def test_demo_is_described_without_being_made(tmp_path: Path) -> None:
     found = checkpoint.describe("demo")
-    assert (found.name, found.demo, found.context_length) == ("demo", True, 4096)
+    assert (found.name, found.demo, found.context_length) == ("demo", True, 65536)
     assert found.architectures == ("Qwen3ForCausalLM",)
     assert not (tmp_path / "serve").exists()
     checkpoint.ensure(found)

@@ -1,0 +1,52 @@
+"""What the checkpoint and the host allow, as far as it can be known before loading: told now, not after minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launcher.config.values import show
+from launcher.engines.draft import Draft
+from launcher.errors import ServeError
+
+# What makes a model longer than its config.json says: overrides of the configuration, and the engines' own permission.
+LONGER_FLAGS = ("--hf-overrides", "--json-model-override-args", "--rope-scaling")
+LONGER_VARIABLES = ("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN")
+
+
+def problems(draft: Draft) -> list[ServeError]:
+    """Every value that the model or this host contradicts."""
+    return [problem for rule in (_context, _gpus, _template) if (problem := rule(draft))]
+
+
+def _context(draft: Draft) -> ServeError | None:
+    asked, longest = draft.deployment.get("context_length"), draft.checkpoint.context_length
+    if not isinstance(asked, int) or longest is None or asked <= longest:
+        return None
+    args = draft.deployment.below(f"args.{draft.target.release.engine}.")
+    if set(LONGER_FLAGS) & set(args) or set(LONGER_VARIABLES) & set(draft.deployment.below("env.")):
+        return None
+    name = draft.checkpoint.name
+    return draft.refusal(
+        "context_length", f"{name} was made for {longest} tokens (its config.json)", f"at most {longest}"
+    )
+
+
+def _gpus(draft: Draft) -> ServeError | None:
+    """Hosts without a GPU render for others, so only a host with some can say that they are too few."""
+    get, gpus = draft.deployment.get, draft.target.gpus
+    factors = {key: get(key) for key in ("tensor_parallel", "pipeline_parallel") if get(key)}
+    needed = 1
+    for count in factors.values():
+        needed *= count
+    if not gpus or (get("nodes.count") or 1) > 1 or needed <= gpus:
+        return None
+    product = " x ".join(f"{key} {show(count)}" for key, count in factors.items())
+    return draft.refusal(next(iter(factors)), f"{product} needs {needed} GPUs, this host has {gpus}", "ask for fewer")
+
+
+def _template(draft: Draft) -> ServeError | None:
+    """Both engines take a path; vLLM also the template itself, SGLang also the name of one that it knows."""
+    value = draft.deployment.get("chat_template")
+    if value is None or "{" in value or not ("/" in value or Path(value).suffix) or Path(value).expanduser().is_file():
+        return None
+    return draft.refusal("chat_template", "there is no such file", "give the path of a Jinja template")

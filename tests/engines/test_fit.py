@@ -1,0 +1,62 @@
+"""What the model or the host contradicts is refused before anything loads."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launcher.config.layers import Layer, Origin, Setting
+from launcher.config.resolve import Deployment
+from launcher.engines import catalog, fit
+from launcher.engines.draft import Draft
+from launcher.engines.target import Checkpoint
+from tests.engines.rendering import target
+
+SMALL = Checkpoint("/m", "m", context_length=4096)
+TEXT = "vllm@0.33.0"
+
+
+def problems(settings: dict[str, object], checkpoint: Checkpoint = SMALL, gpus: int = 2) -> list[str]:
+    layer: Layer = {name: Setting(value, Origin("command line", name)) for name, value in settings.items()}
+    on = replace(target(TEXT), gpus=gpus)
+    draft = Draft(Deployment(layer), on, checkpoint, catalog.load(on.release))
+    return [each.what for each in fit.problems(draft)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"context_length": 4097}, "context_length 4097: m was made for 4096 tokens (its config.json)"),
+        ({"tensor_parallel": 4}, "tensor_parallel 4: tensor_parallel 4 needs 4 GPUs, this host has 2"),
+        ({"tensor_parallel": 2, "pipeline_parallel": 2}, "tensor_parallel 2 x pipeline_parallel 2 needs 4 GPUs"),
+        ({"chat_template": "/no/such.jinja"}, "chat_template /no/such.jinja: there is no such file"),
+        ({"chat_template": "such.jinja"}, "chat_template such.jinja: there is no such file"),
+    ],
+)
+def test_what_cannot_be_is_refused(settings: dict[str, object], what: str) -> None:
+    (problem,) = problems(settings)
+    assert what in problem
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"context_length": 4096},
+        {"context_length": "auto"},
+        {"context_length": 8192, "env.VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"},
+        {"context_length": 8192, "args.vllm.--hf-overrides": "{}"},
+        {"tensor_parallel": 2},
+        {"tensor_parallel": 16, "nodes.count": 8},
+        {"chat_template": "{{ messages }}"},
+        {"chat_template": "chatml"},
+    ],
+)
+def test_what_may_be_is_left_alone(settings: dict[str, object]) -> None:
+    assert problems(settings) == []
+
+
+def test_what_is_not_known_is_left_alone(tmp_path: Path) -> None:
+    assert problems({"context_length": 10**6}, Checkpoint("org/m", "org/m")) == []
+    assert problems({"tensor_parallel": 8}, gpus=0) == []
+    (tmp_path / "t.jinja").write_text("x")
+    assert problems({"chat_template": str(tmp_path / "t.jinja")}) == []
