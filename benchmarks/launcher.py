@@ -62,14 +62,20 @@ def ratio(ours: list[float], reference: list[float]) -> float:
     return round(statistics.median(ours) / statistics.median(reference), 3)
 
 
-def quiet() -> dict[str, float]:
+def quiet() -> dict[str, Any]:
     """Wait for a quiet machine, within bounds; what it was like then."""
     begin = time.monotonic()
     while (busy := psutil.cpu_percent(QUIET_S)) > QUIET_PERCENT or engine_runs():
         if time.monotonic() - begin > PATIENCE_S:
             break
     load = round(os.getloadavg()[0], 2)
-    return {"waited_s": round(time.monotonic() - begin), "busy_before_percent": busy, "load_average_before": load}
+    today = dt.datetime.now(dt.timezone.utc).date().isoformat()
+    return {
+        "date": today,
+        "waited_s": round(time.monotonic() - begin),
+        "busy_before_percent": busy,
+        "load_average_before": load,
+    }
 
 
 def engine_runs() -> bool:
@@ -238,14 +244,16 @@ def ask(port: int, method: str, path: str, model: str = "") -> bool:
 
 def ready(serve: Path) -> dict[str, Any]:
     """Time to ready with serve and without, in pairs that change their order."""
-    serve_s, own_s, bare_s, quietness = [], [], [], []
+    serve_s, own_s, processor_s, bare_s, quietness = [], [], [], [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
         def ours() -> None:
-            with launched(serve, free_port(), folder) as (_, seconds, own):
+            with launched(serve, free_port(), folder) as (server, seconds, own):
+                used = psutil.Process(server.pid).cpu_times()
                 serve_s.append(seconds)
                 own_s.append(own)
+                processor_s.append(used.user + used.system)
 
         def bare() -> None:
             bare_s.append(bare_ready_s(serve, free_port(), folder))
@@ -261,7 +269,8 @@ def ready(serve: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"command": list(DEMO)}
     result |= {"serve_s": spread(serve_s), "bare_s": spread(bare_s), "added_s": spread(added)}
     result |= {"added_share": round(share, 4), "met": met}
-    return result | {"outside_the_engine_s": spread(own_s), "pairs": quietness}
+    result |= {"outside_the_engine_s": spread(own_s), "processor_s_of_serve": spread(processor_s)}
+    return result | {"pairs": quietness}
 
 
 def idle(serve: Path) -> dict[str, Any]:
@@ -286,7 +295,6 @@ def machine(serve: Path) -> dict[str, Any]:
     version = [str(serve), "--version"]
     plan = planned(serve)
     return {
-        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
         "cpu": cpu.partition(":")[2].strip() or platform.machine(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
@@ -310,10 +318,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--serve", type=Path, required=True, help="the console script of an installed serve")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--only", nargs="*", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--only", nargs="*", choices=SECTIONS, default=list(SECTIONS), help="the others are kept")
     options = parser.parse_args()
     serve = options.serve.absolute()
     results: dict[str, Any] = {"machine": machine(serve), "bars": BARS}
+    earlier = json.loads(options.out.read_text()) if options.out.exists() else {}
+    if earlier.get("machine") == results["machine"]:
+        results |= {name: earlier[name] for name in SECTIONS if name in earlier and name not in options.only}
     for name in options.only:
         begun = quiet()
         results[name] = begun | SECTIONS[name](serve)

@@ -1,4 +1,4 @@
-"""From what was asked to the command: the one path that launch, explain, check and presets share.
+"""From what was asked to the command: the one path that launch, explain and check share.
 
 Reads files and asks the host what it has; starts nothing and writes nothing.
 """

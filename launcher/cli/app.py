@@ -44,10 +44,7 @@ def main() -> None:
 
     Where nobody reads what is printed (``serve keys | head -1``), that is the end: 141, as a shell tells of SIGPIPE.
     """
-    if sys.stdout is None:  # closed (``>&-``): as one that nobody reads, not as print has it, which would say nothing
-        reader, writer = os.pipe()
-        os.close(reader)
-        sys.stdout = os.fdopen(writer, "w", encoding="utf-8")
+    _reopen()
     try:
         code = _perform(sys.argv[1:])
         sys.stdout.flush()
@@ -58,6 +55,16 @@ def main() -> None:
             raise
         code = _unread()
     sys.exit(code)
+
+
+def _reopen() -> None:
+    """A closed standard output (``>&-``) becomes one that nobody reads: print would say nothing and succeed."""
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stdout is None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        sys.stdout = os.fdopen(writer, "w")
 
 
 def _perform(words: list[str]) -> int:
@@ -77,7 +84,7 @@ def _perform(words: list[str]) -> int:
 def _unread() -> int:
     """What is still to be flushed at the exit goes nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in filter(None, (sys.stdout, sys.stderr)):
+    for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
     return 141
 

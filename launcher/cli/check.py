@@ -39,8 +39,8 @@ def check(
 def _check(path: Path, engine: str | None) -> dict[str, Any]:
     from launcher.plan import plan  # noqa: PLC0415 - not needed for --help
 
-    # what the caller's own SERVE_ variables say is not what the file says
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("SERVE_")}
+    # which engine is the host's to say; what its other SERVE_ variables say is not what the file says
+    variables = {name: value for name, value in os.environ.items() if name.startswith("SERVE_ENGINE")}
     try:
         options = {"engine": engine} if engine else {}
         command = plan(Request(configs=(path,), variables=variables, options=options))

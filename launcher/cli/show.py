@@ -31,9 +31,12 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from launcher.run.log import clean  # noqa: PLC0415
+
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for head in heads:
         grid.add_column(head, overflow="fold")
+    rows = [[clean(cell) for cell in row] for row in rows]  # some cells come from servers and files
     for row in rows:
         grid.add_row(*map(Text, row))
     console = Console(highlight=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +66,7 @@ def layers(request: Request) -> list[Layer]:
         ServeError: a file, variable or option that is wrong.
     """
     stack = [{name: Setting(*_default(name, text)) for name, text in keys.defaults().items()}]
-    if request.preset:
+    if request.preset is not None:
         stack += presets.layers(presets.chain(presets.find(request.preset, "--preset")))
     for path in request.configs:
         stack += presets.layers(presets.chain(path, "file"))
@@ -109,6 +111,18 @@ def _loopback(host: str) -> bool:
         return False
 
 
+def _no_address(deployment: Deployment) -> ServeError | None:
+    """What resolves is known when it is bound; what can be neither an address nor a name is known now."""
+    host = str(deployment.get("host"))
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return None
+    if re.fullmatch(r"(?!.*\.[\d.]*$)(?!-)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", host) and not host.isdigit():
+        return None
+    fix = "an IPv4 or IPv6 address, or a host's name; the port is --port"
+    return ServeError(f"host: {host!r} is no address", where=deployment.settings["host"].origin.place, fix=fix)
+
+
 def _open_to_others(deployment: Deployment) -> ServeError | None:
     host = deployment.get("host")
     if (
@@ -145,4 +159,4 @@ def _node_out_of_range(deployment: Deployment) -> ServeError | None:
     return None
 
 
-RULES = (_engine_named_twice, _open_to_others, _draft_without_model, _node_out_of_range)
+RULES = (_engine_named_twice, _no_address, _open_to_others, _draft_without_model, _node_out_of_range)

@@ -54,7 +54,7 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
     engine = _engine(deployment, target)
     draft = Draft(deployment, target, checkpoint, catalog.load(target.release))
     served_name = deployment.get("served_name") or checkpoint.name
-    name = _checked_name(name or instance_name(served_name))
+    name = _checked_name(instance_name(served_name) if name is None else name)
     engine.model(draft, checkpoint.path)
     draft.add("served_name", "--served-model-name", served_name)
     draft.add("host", "--host", deployment.get("host"))

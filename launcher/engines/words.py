@@ -18,6 +18,8 @@ from launcher.engines.meanings import Meaning, instead, means
 from launcher.engines.render import RESERVED
 from launcher.errors import ServeError
 
+WORDS = ("context_length", "prefill_tokens")  # keys for whose flags -1 is a word of the engines: automatic, or off
+
 
 def read(words: tuple[str, ...], engine: Engine, known: Catalog) -> Layer:
     """The layer that the words make.
@@ -89,7 +91,7 @@ def _flag(word: str, rest: list[str], engine: Engine, known: Catalog) -> Layer:
         try:
             return {meaning.key: Setting(keys.BY_NAME[meaning.key].type.parse(meaning.text), origin)}
         except ValueError as error:
-            if _number(meaning.text) and meaning.text != "-1":  # -1 is a word of the engines: automatic, or off
+            if _number(meaning.text) and not (meaning.text == "-1" and meaning.key in WORDS):
                 raise ServeError(f"{meaning.key}: {meaning.text!r} {error}", where=spelling) from None
             # any other value that only the engine knows goes to it as it is
     if why := RESERVED.get(flag.name):

@@ -123,11 +123,12 @@ def available(requirement: str, python: str, folder: Path) -> bool:
 def stoppable() -> Iterator[None]:
     """Within the context SIGINT, SIGTERM and SIGHUP raise SystemExit, 128 + signal: what is half made is cleared away.
 
-    Only the first one: what clears up is left in peace. Only for the main thread. A signal that is already ignored
+    Only the first one: what clears up is left in peace. Only for the main thread. A SIGHUP that is already ignored
     (``nohup``) stays so.
     """
     previous = {number: signal.getsignal(number) for number in STOPS}
-    previous = {number: handler for number, handler in previous.items() if handler != signal.SIG_IGN}
+    if previous[signal.SIGHUP] == signal.SIG_IGN:
+        del previous[signal.SIGHUP]
 
     def stop(number: int, _frame: FrameType | None) -> None:
         for each in previous:

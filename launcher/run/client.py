@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 CONNECT_S = 3.0
 # SGLang's /health makes one token and may take 20 s over it before it answers 503 (SGLANG_HEALTH_CHECK_TIMEOUT).
 HEALTH_S = 25.0
 ANSWER_S = 120.0
+BODY_LIMIT_BYTES = 1 << 22  # the longest answer to what is asked here has some thousand
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Reply:
         """The JSON of the body, or None."""
         try:
             return json.loads(self.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def __str__(self) -> str:
@@ -68,6 +71,15 @@ class Client:
         """Give the connection back."""
         self._session.close()
 
+    def reachable(self) -> bool:
+        """Whether anything accepts a connection; nothing is sent."""
+        url = urlsplit(self.base_url)
+        try:
+            socket.create_connection((url.hostname or "", url.port or 80), CONNECT_S).close()
+        except OSError:
+            return False
+        return True
+
     def health(self) -> Reply:
         """GET /health."""
         return self._ask("GET", "/health", timeout_s=HEALTH_S)
@@ -95,13 +107,20 @@ class Client:
 
     def _ask(self, method: str, path: str, request: Any = None, timeout_s: float = ANSWER_S) -> Reply:
         start_s = time.monotonic()
+        deadline_s = start_s + CONNECT_S + timeout_s
+        url, waits, body = self.base_url + path, (CONNECT_S, timeout_s), b""
         try:
-            answer = self._session.request(
-                method, self.base_url + path, json=request, timeout=(CONNECT_S, timeout_s), allow_redirects=False
-            )
-            answer.encoding = "utf-8"
-            return Reply(answer.status_code, answer.text, time.monotonic() - start_s)
-        except self._failure as error:
+            # read piece by piece: a server that never ends its answer must end neither our patience nor our memory
+            with self._session.request(
+                method, url, json=request, timeout=waits, allow_redirects=False, stream=True
+            ) as answer:
+                for piece in answer.iter_content(None):
+                    body += piece
+                    if len(body) > BODY_LIMIT_BYTES or time.monotonic() > deadline_s:
+                        why = f"the answer does not end ({len(body)} bytes so far)"
+                        return Reply(0, f"{method} {path}: {why}", time.monotonic() - start_s)
+            return Reply(answer.status_code, body.decode(errors="replace"), time.monotonic() - start_s)
+        except (self._failure, ValueError) as error:  # ValueError: urllib3's, for an address that is none
             return Reply(0, f"{method} {path}: no answer ({type(error).__name__})", time.monotonic() - start_s)
 
 
@@ -110,8 +129,9 @@ def completed(reply: Reply) -> bool:
     body = reply.body
     if not reply.ok or not isinstance(body, dict) or not body.get("choices"):
         return False
-    usage = body.get("usage") or {}
-    return bool(usage.get("completion_tokens", 1) >= 1)
+    usage = body.get("usage")
+    tokens = usage.get("completion_tokens", 1) if isinstance(usage, dict) else 1
+    return isinstance(tokens, int) and tokens >= 1
 
 
 def events(stream: str) -> tuple[str, int, bool]:

@@ -25,6 +25,12 @@ _CONTROL = re.compile(
 
 _BAR = re.compile(r"(.*?):?\s*\d+%(?:\||\s)")  # as tqdm draws it
 
+# What Python and nanobind say of a process that ended by force: up to 65 lines, after the cause, which they would push
+# out of the tail.
+_EPILOGUE = re.compile(
+    r"nanobind: |^ - leaked |resource_tracker|warnings\.warn\('resource_tracker|See https://nanobind"
+)
+
 
 def clean(text: str) -> str:
     """The text without anything that a terminal would obey."""
@@ -125,6 +131,9 @@ class Log:
                 self._hand_on(f"serve: {self.path} cannot be written: {error.strerror}; the engine runs on")
 
     def _hand_on(self, text: str) -> None:
+        if _EPILOGUE.search(text):
+            self._on_line(text)
+            return
         if self.tail and (bar := progress_bar(text)) and bar == progress_bar(self.tail[-1]):
             self.tail.pop()  # the same bar a moment later: it must not push the cause of a failure out of the tail
         self.tail.append(text)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import psutil
 
@@ -67,6 +67,19 @@ class Process:
                     if child.pid != self.pid and child.status() == psutil.STATUS_ZOMBIE:
                         os.waitpid(child.pid, os.WNOHANG)
         return [process for process in alive if _lives(process)]
+
+    def listens(self, port: int) -> bool:
+        """Whether a process of the engine's own listens on the port, and not somebody who was there first.
+
+        For any thread: it looks without reaping.
+        """
+        with contextlib.suppress(psutil.Error):
+            engine = psutil.Process(self.pid)
+            for process in (engine, *engine.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    if any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in _tcp(process)):
+                        return True
+        return False
 
     def stop(self, grace_s: float = GRACE_S, pause: Callable[[float], bool] | None = None) -> list[str]:
         """End the engine and all of its descendants: TERM, a bounded wait, KILL. Returns when none is left.
@@ -131,6 +144,12 @@ def _group(process: psutil.Process) -> int | None:
         return os.getpgid(process.pid)
     except ProcessLookupError:
         return None
+
+
+def _tcp(process: psutil.Process) -> list[Any]:
+    # psutil 6 renamed it, and 5.9 is what older distributions have
+    connections = getattr(process, "net_connections", None) or process.connections
+    return list(connections("tcp"))
 
 
 def _lives(process: psutil.Process) -> bool:

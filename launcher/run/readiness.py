@@ -1,4 +1,8 @@
-"""Whether a server is ready: its health answers, and then a completion of one token really came back."""
+"""Whether a server is ready: it listens, its health answers, and then a completion of one token really came back.
+
+Nothing is sent, and above all no key, before the port is known to be the engine's own: another server may have taken
+it while the engine loaded, and would be told the key, and would be taken for ready.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +29,28 @@ class Probe(threading.Thread):
         last: the last answer in words, for the message when it never becomes ready.
     """
 
-    def __init__(self, client: Client, model: str, deadline_s: float, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        model: str,
+        deadline_s: float,
+        listens: Callable[[], bool],
+        changed: Callable[[], None],
+    ) -> None:
         """Nothing is asked until `start`.
 
         Args:
             client: for the thread's use alone.
             model: the served name.
             deadline_s: on the monotonic clock; a completion is waited for until then, a first one may compile kernels.
+            listens: whether the engine itself listens at the client's address.
             changed: called in the thread after an attribute has changed.
         """
         super().__init__(name="readiness", daemon=True)
         self.healthy = self.ready = self.refused = False
-        self.last = "nothing was asked"
-        self._client, self._model, self._deadline_s, self._changed = client, model, deadline_s, changed
+        self.last = "it does not listen yet"
+        self._client, self._model, self._deadline_s = client, model, deadline_s
+        self._listens, self._changed = listens, changed
         self._end = threading.Event()
 
     def end(self) -> None:
@@ -47,15 +60,20 @@ class Probe(threading.Thread):
     def run(self) -> None:
         """The thread."""
         refused_since_s: float | None = None
+        listening = False
         while not (self.ready or self.refused or self._end.wait(POLL_S) or time.monotonic() > self._deadline_s):
+            if not listening and self._client.reachable() and not (listening := self._listens()):
+                self.last = "another process listens on its port"
+            if not listening:
+                continue
             health = self._client.health()
             if not health.ok:
                 self.last = f"/health: {health}"
                 continue
             if not self.healthy:
                 self.healthy = True
+                self.last = "/health answers; a completion does not come back"
                 self._changed()
-            self.last = "/health answers; a completion does not come back"
             reply = self._client.complete_one_token(
                 self._model, max(0.0, self._deadline_s - time.monotonic()) + _SPARE_S
             )

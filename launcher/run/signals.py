@@ -10,11 +10,11 @@ from collections import deque
 from types import FrameType
 from typing import Any
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Signals:
-    """Within the context, SIGINT, SIGTERM and SIGHUP are read by `wait`; the end of a child and `wake` end a wait too.
+    """Within the context, the signals of `STOPS` are read by `wait`; the end of a child and `wake` end a wait too.
 
     Only for the main thread. A SIGHUP that is already ignored (``nohup``) stays so. Children started within the context
     have the default dispositions again, because a handler does not survive exec.

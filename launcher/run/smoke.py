@@ -50,15 +50,21 @@ def smoke(base_url: str, model: str | None = None, key: str | None = None) -> li
 
 def _names(reply: Reply) -> list[str]:
     body = reply.body if reply.ok else None
-    return [str(model.get("id")) for model in body.get("data", ())] if isinstance(body, dict) else []
+    try:
+        return [str(model["id"]) for model in body["data"]] if body else []
+    except (TypeError, KeyError):
+        return []  # JSON, but not what a list of models looks like
 
 
 def _spoken(name: str, reply: Reply) -> Check:
     if not completed(reply):
         return Check(name, False, str(reply), reply.seconds)
-    choice = reply.body["choices"][0]
-    text = choice.get("text") or (choice.get("message") or {}).get("content") or ""
-    tokens = (reply.body.get("usage") or {}).get("completion_tokens")
+    try:
+        choice = reply.body["choices"][0]
+        text = str(choice.get("message", choice).get("content") or choice.get("text") or "")
+        tokens = (reply.body.get("usage") or {}).get("completion_tokens")
+    except (TypeError, KeyError, AttributeError):
+        return Check(name, False, f"not a completion: {reply}", reply.seconds)
     return Check(name, True, f"{tokens} tokens: {_shown(text)}", reply.seconds)
 
 
@@ -68,8 +74,8 @@ def _streamed(reply: Reply) -> Check:
         return Check(name, False, str(reply), reply.seconds)
     try:
         text, chunks, ended = events(reply.text)
-    except ValueError:
-        return Check(name, False, f"a chunk is not JSON: {str(reply)[:120]}", reply.seconds)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return Check(name, False, f"a chunk is not of a chat: {str(reply)[:120]}", reply.seconds)
     detail = f"{chunks} chunks: {_shown(text)}" + ("" if ended else "; the stream broke off")
     return Check(name, ended and chunks > 0, detail, reply.seconds)
 

@@ -22,8 +22,8 @@ from launcher.run.secrets import VARIABLE, handed_over, resolve_key
 from launcher.run.signals import Signals
 
 _SHOWN_LINES = 20
-# While its core process starts, vLLM ignores TERM (0.32.0: no exit within 40 s; once ready, within 0.8 s), and nothing is
-# under way that would be worth waiting for.
+# vLLM ignores TERM while its core process starts (0.32.0: no exit within 40 s; once ready, within 0.8 s), and before
+# anybody is served nothing is worth waiting for.
 _STARTING_GRACE_S = 5.0
 _LOG_END_S = 5.0  # for what still lies in the pipe when its last writer has ended
 
@@ -73,7 +73,8 @@ def launch(command: Command, observer: Observer) -> int:
     For the main thread of a process of its own: signals are handled and orphaned descendants are adopted here.
 
     Returns:
-        130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP. A second signal ends the grace of the first.
+        128 and the signal's number: 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP, 131 after SIGQUIT. A second
+        signal ends the grace of the first.
 
     Raises:
         ServeError: code 2 if the port, the name or the key cannot be had: nothing is started or written then (but a key
@@ -89,7 +90,7 @@ def admit(command: Command) -> str | None:
     """The API key, or None without one; writes nothing but a key that ``auto`` makes.
 
     Raises:
-        ServeError: the port, the name or the key cannot be had, or the engine would demand a key that we do not hand over.
+        ServeError: the port, the name or the key cannot be had, or the engine would demand a key of its own.
     """
     if holder := ports.holder(command.host, command.port):
         raise ServeError(
@@ -122,8 +123,13 @@ class _Run:
     def perform(self, key: str | None, environment: dict[str, str]) -> int:
         self.log = Log(self.held.log, key, self.line)
         self.process = Process(self.command.argv, environment)
+        client, port = Client(self.command.base_url, key), self.command.port
         self.probe = Probe(
-            Client(self.command.base_url, key), self.command.served_name, self.deadline_s, self.signals.wake
+            client,
+            self.command.served_name,
+            self.deadline_s,
+            listens=lambda: self.process.listens(port),
+            changed=self.signals.wake,
         )
         try:
             self.log.follow(self.process.output)
@@ -141,7 +147,7 @@ class _Run:
         while True:
             left_s = None if self.ready_s else max(0.0, self.deadline_s - time.monotonic())
             if number := self.signals.wait(left_s):
-                self.stop(f"{signal.Signals(number).name}: stopping {self.title}")
+                self.stop(f"{signal.Signals(number).name}: stopping {self.title}; once more kills it at once")
                 return 128 + number
             self.process.descendants()  # reaps those that were adopted and have ended
             status = self.process.poll()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -91,13 +93,40 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(serve: Program, words: tupl
     assert loaded & (HEAVY - ({"pydantic_core", "email"} if "launch" in words else set())) == set()
 
 
-@pytest.mark.parametrize("words", [("keys",), ("presets", "list"), ("launch", "demo", "--dry-run")])
-def test_a_reader_that_goes_away_is_no_error(serve: Program, words: tuple[str, ...]) -> None:
-    process = subprocess.Popen(
-        serve.argv(*words), env=serve.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+PRINTING = [
+    ("keys",),  # by rich
+    ("keys", "--schema"),  # by print, more than one buffer of it
+    ("presets", "show", "balanced", "--json"),  # by print, less than one
+    ("launch", "--help"),  # by typer
+    ("presets",),  # by us: its help, because the command is missing
+]
+
+
+@pytest.mark.parametrize("words", PRINTING, ids=" ".join)
+@pytest.mark.parametrize("reader", ["| true", "2>&1 | true", ">&-", ">&- 2>&-"])
+def test_output_that_nobody_reads(serve: Program, words: tuple[str, ...], reader: str) -> None:
+    program = f"sleep 0.2 && {shlex.join(serve.argv(*words))}"
+    script = f"( {program} ) {reader}; exit ${{PIPESTATUS[0]}}"
+    told = subprocess.run(
+        ["bash", "-c", script], env=serve.environment(), capture_output=True, text=True, timeout=60, check=False
     )
-    assert process.stdout is not None
-    process.stdout.close()
-    _, told = process.communicate(timeout=60)
-    assert "Traceback" not in told
-    assert "Exception" not in told
+    assert (told.returncode, told.stdout, told.stderr) == (141, "", "")
+
+
+def test_output_of_which_the_first_line_is_read(serve: Program) -> None:
+    argv = serve.argv("keys", "--schema")
+    with subprocess.Popen(argv, env=serve.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)  # so that it waits for us with the rest
+        assert process.stdout.readline() == b"{\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_an_error_is_told_where_nobody_reads_the_output(serve: Program) -> None:
+    script = f"{shlex.join(serve.argv('launch', '--bogus'))} >&-"
+    told = subprocess.run(["bash", "-c", script], env=serve.environment(), capture_output=True, text=True, check=False)
+    assert told.returncode == 2
+    assert "has no flag --bogus" in told.stderr

@@ -131,13 +131,13 @@ def test_a_measured_row_is_the_data(preset: str) -> None:
 def test_the_cpu_numbers_are_the_data() -> None:
     data = json.loads((ROOT / "benchmarks" / "results" / "cpu-vllm-0.32.0.json").read_text())
     results = [each for each in data["results"] if each["flags"][:1] == ["--enforce-eager"]]
-    rates = {False: [], True: []}  # by whether weights are quantized to fp8
+    rates: dict[bool, list[float]] = {False: [], True: []}  # by whether weights are quantized to fp8
     for each in results:
         fp8 = "fp8_per_channel" in each["flags"]
         if "tokens_per_s" in each and (fp8 or len(each["flags"]) == 1):
             rates[fp8].append(each["tokens_per_s"])
     assert max(rates[True]) / min(rates[False]) == pytest.approx(1 / 5, abs=0.02)
-    assert "at best a fifth of the" in README.read_text()
+    assert "at best a fifth of the speed" in " ".join(README.read_text().split())
     sampled = {len(each["flags"]) > 1: each["sampled"] for each in results if "sampled" in each}
     assert sampled[False]["unlikely"] == 0
     said = f"{sampled[True]['unlikely']} of {sampled[True]['tokens']}"

@@ -163,9 +163,19 @@ def test_mark_is_written_whole_or_not_at_all() -> None:
     assert not list(path.glob("*.part"))
 
 
-def test_engine_without_packages_for_cpus() -> None:
-    assert environments.device_without_gpu("vllm") == "cpu"
-    assert environments.device_without_gpu("sglang") == "cuda"
+@pytest.mark.parametrize(
+    ("engine", "version", "device"),
+    [
+        ("vllm", None, "cpu"),
+        ("vllm", "0.32.0", "cpu"),
+        ("vllm", "0.24.0", "cpu"),
+        ("vllm", "0.33.0", "cuda"),  # nobody is known to build it for CPUs
+        ("sglang", None, "cuda"),
+        ("sglang", "0.5.23", "cuda"),
+    ],
+)
+def test_what_a_host_without_a_gpu_shows_the_command_of(engine: str, version: str | None, device: str) -> None:
+    assert environments.device_without_gpu(engine, version) == device
 
 
 def test_distribution_of_what_is_not_installed() -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.server
 import os
+import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from launcher.engines.release import Release
@@ -181,6 +186,67 @@ def test_torch_of_pytorch_where_the_settings_lead_to_none(
         install.make(dataclasses.replace(build, python=(PYTHON,)), VERSION, None, lines.append)
     assert "PyTorch's CPU index" in lines[0]
     assert caught.value.code == 1
+
+
+# The build of an engine's source archive: it says who it is and then never ends, whatever it is told.
+BACKEND = """
+import os, pathlib, signal, time
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+pathlib.Path(os.environ["BUILD"]).write_text(f"{os.getpid()}.")
+time.sleep(600)
+"""
+INSTALLATION = """
+import sys
+from launcher.host import install
+from launcher.host.builds import Build
+python, version = sys.argv[1:]
+install.make(Build("vllm", "cuda", version, (python,), "vllm", "vllm", 0.001), version, None, print)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+def test_a_signal_ends_all_of_an_installation(shelf: Path, tmp_path: Path, number: signal.Signals, status: int) -> None:
+    wheels.write_source(shelf, "vllm", VERSION, BACKEND)
+    said = tmp_path / "build"
+    environment = {**os.environ, "BUILD": str(said), "UV_CACHE_DIR": str(tmp_path / "cache")}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    path = environments.folder(Release("vllm", VERSION), "cuda")
+    serve = subprocess.Popen([sys.executable, "-c", INSTALLATION, PYTHON, VERSION], env=environment)
+    below: list[psutil.Process] = []
+    try:
+        end_s = time.monotonic() + 60
+        while not (said.exists() and said.read_text().endswith(".")):
+            assert serve.poll() is None
+            assert time.monotonic() < end_s
+            time.sleep(0.02)
+        below = psutil.Process(serve.pid).children(recursive=True)
+        assert int(said.read_text()[:-1]) in [each.pid for each in below]
+        assert path.exists()
+        with pytest.raises(ServeError, match="another serve"), environments.only_one(path):
+            pass
+        serve.send_signal(number)
+        assert serve.wait(60) == status
+        assert [each for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+    finally:  # what a failure left
+        serve.kill()
+        serve.wait()
+        for each in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+    assert not path.exists()
+    with environments.only_one(path):
+        pass
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_release_whose_flags_are_not_known(shelf: Path, engine: str) -> None:
+    with pytest.raises(ServeError, match=f"the flags of .* {VERSION} are not known") as caught:
+        install.install(engine, VERSION, "cuda", echo=quiet)
+    assert caught.value.code == 2
+    assert not (shelf.parent / "serve home").exists()
 
 
 @pytest.mark.parametrize("device", ["gpu", "CPU", ""])

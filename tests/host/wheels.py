@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -35,3 +37,18 @@ def write(
         for path, text in {**content, f"{information}/RECORD": record}.items():
             archive.writestr(zipfile.ZipInfo(path), text)
     return "sha256:" + hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def write_source(folder: Path, name: str, version: str, backend: str) -> None:
+    """Writes a source archive that is built by a program of its own."""
+    top = f"{name}-{version}"
+    content = {
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": backend,
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+    }
+    with tarfile.open(folder / f"{top}.tar.gz", "w:gz") as archive:
+        for path, text in content.items():
+            member = tarfile.TarInfo(f"{top}/{path}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))

@@ -10,7 +10,7 @@ import pytest
 
 from launcher.errors import ServeError
 from launcher.run import instances
-from launcher.run.instances import Instance, address, claim, find, running, started
+from launcher.run.instances import Instance, address, claim, find, refuse_taken, running, started
 
 
 def instance(name: str = "one", start: int | None = None, **more: str) -> Instance:
@@ -49,8 +49,11 @@ def test_a_name_is_held_once_and_free_again() -> None:
         assert caught.value.code == 2
         assert caught.value.where == f"http://127.0.0.1:8000, process {os.getpid()}"
         assert find("one") is not None
+        with pytest.raises(ServeError, match="an instance named 'one' is running"):
+            refuse_taken("one")
         with claim("two"):
             pass
+    refuse_taken("one")
     with claim("one"):
         pass
 
@@ -81,6 +84,8 @@ def test_a_damaged_or_stale_record_is_not_believed(home: Path, text: str) -> Non
 def test_a_name_cannot_leave_its_folder(name: str) -> None:
     with pytest.raises(ServeError, match="is no name for an instance"), claim(name):
         pass
+    with pytest.raises(ServeError, match="is no name for an instance"):
+        refuse_taken(name)
 
 
 def test_an_address_needs_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:

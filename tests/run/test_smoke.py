@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -10,6 +13,31 @@ from launcher.run.smoke import Check, smoke
 
 KEY = "sk-known-to-the-test"
 Engine = Callable[..., str]
+
+
+@contextmanager
+def answering(body: bytes, times: int = 1) -> Iterator[str]:
+    """A server that says the same to everything, so many times in one answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            try:
+                for _ in range(times):
+                    self.wfile.write(body)
+            except OSError:
+                pass  # the reader had enough
+
+        do_POST = do_GET  # noqa: N815 - the name that http.server calls
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 def outcome(checks: list[Check]) -> dict[str, bool]:
@@ -71,3 +99,32 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_proxy_of_the_environment_is_not_asked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert all(outcome(smoke(engine(), "fake")).values())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"data": null, "choices": null}',
+        b"[" * 200_000,
+        b'{"choices": [null]}',
+        b'{"choices": [{"message": 1}]}',
+        b"1",
+    ],
+    ids=["nulls", "deep", "null choice", "odd message", "number"],
+)
+def test_answers_that_are_no_answers_are_failures(body: bytes) -> None:
+    with answering(body) as url:
+        checks = {check.name: check.ok for check in smoke(url)}
+    assert checks.pop("health")
+    assert not any(checks.values())
+
+
+def test_an_answer_without_an_end_is_given_up() -> None:
+    with answering(b"x" * 65536, times=10_000) as url:
+        (health,) = smoke(url)
+    assert "does not end" in health.detail
+
+
+def test_an_address_that_is_none() -> None:
+    (health,) = smoke("http://" + "a" * 300)
+    assert not health.ok

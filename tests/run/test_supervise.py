@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,7 @@ LOGS = Path(__file__).parent.parent / "data" / "engine-logs"
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)],
     ids=str,
 )
 def test_a_signal_stops_a_serving_engine_and_leaves_nothing(host: Host, number: signal.Signals, status: int) -> None:
@@ -44,6 +46,15 @@ def test_a_signal_stops_an_engine_that_still_loads(host: Host) -> None:
     server.signal(signal.SIGTERM)
     assert server.ends() == 143
     assert "ready" not in server.out
+
+
+def test_an_engine_that_starts_and_is_deaf_gets_a_short_grace(host: Host) -> None:
+    server = host.launch({"FAKE_START_S": "300", "FAKE_IGNORE_TERM": "1", "FAKE_GRANDCHILD": "1"}).says("grandchild ")
+    start_s = time.monotonic()
+    server.signal(signal.SIGINT)
+    assert server.ends() == 130
+    assert time.monotonic() - start_s < 14  # the grace of an engine that serves is 15 s
+    assert "had to be killed: " in server.err
 
 
 def test_ready_says_where_the_server_is_what_it_granted_and_how_to_ask_it(host: Host) -> None:
@@ -67,23 +78,73 @@ def test_ready_as_json(host: Host) -> None:
     assert report["secret"] is None
 
 
+def test_a_server_that_took_the_port_meanwhile_gets_no_question_no_key_and_no_credit(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVE_API_KEY", "sk-not-for-strangers")
+    server = host.launch({"FAKE_START_S": "4"}, secret={"source": "env", "variable": "VLLM_API_KEY"})
+    server.says("serve: starting the engine")
+    asked: list[str] = []
+    with Thief(server.port, asked):
+        assert server.process.wait(60) == 1
+    assert host.processes() == []
+    assert asked == []
+    assert "ready:" not in server.out
+    assert "Address already in use" in server.err
+
+
+class Thief:
+    """A server of somebody else's that answers everything as an engine would, and remembers what it was sent."""
+
+    def __init__(self, port: int, asked: list[str]) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(f"{self.requestline} {self.headers}")
+                self.send_response(200)
+                self.end_headers()
+
+            do_POST = do_GET  # noqa: N815 - the name that http.server calls
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
 def test_health_alone_is_not_ready(host: Host) -> None:
-    server = host.launch({"FAKE_COMPLETIONS_S": "2"}, json=True).says("asking for a first token")
+    server = host.launch({"FAKE_COMPLETIONS_S": "4"}, json=True).says("asking for a first token")
     assert server.out == ""
     server.says('"ready": true')
-    assert json.loads(server.out)["seconds"] >= 2
+    assert json.loads(server.out)["seconds"] >= 4
 
 
 @pytest.mark.parametrize(
-    ("mode", "reason"),
-    [("hang", "/health answers; a completion does not come back"), ("error", "HTTP 500: "), ("refuse", "HTTP 404: ")],
+    ("mode", "asked", "times", "reason"),
+    [
+        ("hang", "asking for a first token", 1, "/health answers; a completion does not come back"),
+        ("error", '"POST /v1/completions HTTP/1.1" 500', 2, "/health answers; a completion: HTTP 500: "),
+    ],
 )
-def test_completions_that_never_come_are_an_error(host: Host, mode: str, reason: str) -> None:
-    server = host.launch({"FAKE_COMPLETIONS": mode}, wait_timeout_s=3 if mode != "refuse" else 60)
+def test_completions_that_never_come_are_an_error(host: Host, mode: str, asked: str, times: int, reason: str) -> None:
+    for patience_s in (3, 12, 48):  # a busy machine may not come as far as a completion in 3 s
+        server = host.launch({"FAKE_COMPLETIONS": mode}, wait_timeout_s=patience_s)
+        assert server.ends() == 1
+        assert "ready:" not in server.out
+        assert f"was not ready after {patience_s} s" in server.err
+        if server.err.count(asked) >= times:  # who asks again has taken note of the answer before
+            break
+    assert reason in server.err
+
+
+def test_a_refused_completion_is_an_error_before_the_time_is_over(host: Host) -> None:
+    server = host.launch({"FAKE_COMPLETIONS": "refuse"}, wait_timeout_s=600)
     assert server.ends() == 1
     assert "ready:" not in server.out
-    assert reason in server.err
-    assert ("does not complete a prompt" if mode == "refuse" else "was not ready after 3 s") in server.err
+    assert "does not complete a prompt: /health answers; a completion: HTTP 404: " in server.err
 
 
 def test_the_end_of_an_engine_that_starts_is_reported_at_once(host: Host) -> None:
@@ -108,7 +169,8 @@ def test_a_killed_engine_is_named_by_its_signal(host: Host) -> None:
 
 
 def test_an_engine_that_ends_with_0_after_it_served_has_failed(host: Host) -> None:
-    server = host.launch({"FAKE_END_AFTER_READY": "0"}).ready()
+    server = host.launch().ready()
+    os.kill(json.loads(host.record().read_text())["engine_pid"], signal.SIGTERM)  # not by us: it ends with 0 then
     assert server.ends() == 1
     assert "ended after it had served for" in server.err
     assert "exit status 0, although nobody stopped it" in server.err
@@ -134,8 +196,10 @@ def test_a_program_that_cannot_be_executed_is_an_error(host: Host) -> None:
 
 def test_one_name_is_launched_once(host: Host) -> None:
     first = host.launch().ready()
-    second = host.launch()
+    key = host.home / "key"
+    second = host.launch(secret={"source": "auto", "path": str(key), "variable": "VLLM_API_KEY"})
     assert second.process.wait(60) == 2
+    assert not key.exists()
     assert (
         f"error: an instance named 'fake' is running\nwhere: {first.base_url}, process {first.process.pid}"
         in second.err
@@ -170,6 +234,21 @@ def test_a_missing_key_is_refused_before_anything_is_written(host: Host) -> None
     assert server.ends() == 2
     assert "error: there is no API key\nwhere: SERVE_API_KEY" in server.err
     assert not host.home.exists()
+
+
+def test_a_key_of_the_engines_own_is_refused_before_anything_is_written(host: Host) -> None:
+    server = host.launch({"VLLM_API_KEY": "sk-known-to-the-test"})
+    assert server.ends() == 2
+    assert "error: vLLM 0.32.0 would demand the key in VLLM_API_KEY, but api_key is none" in server.err
+    assert "put the key into SERVE_API_KEY" in server.err
+    assert "sk-known-to-the-test" not in server.err
+    assert not host.home.exists()
+
+
+def test_an_empty_key_of_the_engines_own_is_none(host: Host) -> None:
+    server = host.launch({"VLLM_API_KEY": ""}).ready()  # vLLM takes an empty one for none
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 143
 
 
 def test_the_record_of_a_killed_supervisor_is_not_trusted(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,11 +320,15 @@ def test_the_log_is_complete_whatever_the_engine_writes(host: Host) -> None:
 def test_a_supervisor_is_small_and_sleeps_while_its_engine_serves(host: Host) -> None:
     server = host.launch().ready()
     supervisor = psutil.Process(server.process.pid)
-    before = supervisor.cpu_times()
-    time.sleep(3)
-    after = supervisor.cpu_times()
+
+    def spent_s(wall_s: float) -> float:
+        before = supervisor.cpu_times()
+        time.sleep(wall_s)
+        after = supervisor.cpu_times()
+        return after.user + after.system - before.user - before.system
+
+    assert any(spent_s(3) <= 0.03 for _ in range(4))  # on a busy machine the end of the start may come late
     assert supervisor.memory_info().rss < 60e6
-    assert after.user + after.system - before.user - before.system <= 0.03
     server.signal(signal.SIGTERM)
     assert server.ends() == 143
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import threading
 from pathlib import Path
@@ -28,7 +29,7 @@ def test_the_live_line_shows_the_phase_and_goes(host: Host) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    environment = {"TERM": "xterm-256color", "FAKE_LOG": str(LOG), "FAKE_START_S": "1.5"}
+    environment = {"TERM": "xterm-256color", "FAKE_LOG": str(LOG), "FAKE_START_S": "5"}
     server = host.launch(environment, output=inner, engine="sglang")
     os.close(inner)
     while b"ready: " not in seen:
@@ -41,8 +42,8 @@ def test_the_live_line_shows_the_phase_and_goes(host: Host) -> None:
     text = seen.decode()
     assert "\x1b[2m" in text  # the log, dimmed
     assert "warming up" in text
-    assert "0:00:01" in text
+    assert re.search(r"0:00:0[1-9]|0:00:[1-5]\d", text)
     assert "\x1b[2K" in text  # the live line, taken away
     assert "\x1b" not in text.partition("ready: ")[2].partition("\n")[0]
-    assert text.rstrip().endswith("serve: SIGINT: stopping SGLang 0.32.0")
+    assert text.rstrip().endswith("serve: SIGINT: stopping SGLang 0.32.0; once more kills it at once")
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back
