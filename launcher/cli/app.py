@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from typer.exceptions import TyperException
@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 import launcher
 from launcher.cli import check, engines, explain, keys, launch, presets, smoke
 from launcher.cli.options import PASS_ON, Grouped, takes_deployment
-from launcher.errors import ServeError
+from launcher.errors import FAILED, ServeError
 
 app = typer.Typer(
     name="serve",
@@ -50,6 +50,10 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         code = _unread()
+    except OSError as error:  # standard output on a full disk
+        _discard(sys.stdout)
+        print(message(ServeError(f"standard output cannot be written: {error.strerror}")), file=sys.stderr)
+        code = FAILED
     except SystemExit as end:
         if not isinstance(end.__context__, BrokenPipeError):  # typer and rich make this of one
             raise
@@ -77,16 +81,31 @@ def _perform(words: list[str]) -> int:
         return error.code
     except TyperException as error:
         return _misused(error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # a folder of ours or the user's that this user may not read or write, or that is no folder: whoever tripped
+        # over it knows the path and the reason
+        if not error.filename:
+            raise
+        denied = isinstance(error, (PermissionError, NotADirectoryError))
+        fix = "see that this user may use it, or set SERVE_HOME to a folder that it may" if denied else ""
+        print(message(ServeError(str(error.strerror), where=str(error.filename), fix=fix)), file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         return 130
 
 
 def _unread() -> int:
     """What is still to be flushed at the exit goes nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
+    _discard(sys.stdout, sys.stderr)
     return 141
+
+
+def _discard(*streams: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
 
 
 def _readable(words: list[str]) -> None:
@@ -112,4 +131,9 @@ def message(error: ServeError) -> str:
     """An error in one to two lines: where, what; then what to do."""
     place = f"{error.where}: " if error.where else ""
     fix = f"\n  -> {error.fix}" if error.fix else ""
-    return f"serve: {place}{error.what}{fix}"
+    text = f"serve: {place}{error.what}{fix}"
+    if not text.isprintable():  # a file's name or a server's words may hold what a terminal obeys
+        from launcher.run.log import clean  # noqa: PLC0415 - seldom needed
+
+        return "\n".join(map(clean, text.split("\n")))
+    return text

@@ -18,7 +18,7 @@ from types import FrameType
 from launcher.errors import FAILED, ServeError
 
 Echo = Callable[[str], None]
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _GRACE_S = 5.0  # for uv and the builds that it runs; what they leave unfinished is thrown away
 
 # pip's setting -> uv's variables for the same, the first of which is set where the user set none of them, and uv's

@@ -89,7 +89,7 @@ def _read(folder: Path, reference: str) -> dict[str, Any]:
             where=str(path),
             fix="give the folder of a checkpoint in the Hugging Face format",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ServeError(
             f"model {reference!r} has a config.json that cannot be read: {error}", where=str(path)
         ) from None

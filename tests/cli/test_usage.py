@@ -130,3 +130,27 @@ def test_an_error_is_told_where_nobody_reads_the_output(serve: Program) -> None:
     told = subprocess.run(["bash", "-c", script], env=serve.environment(), capture_output=True, text=True, check=False)
     assert told.returncode == 2
     assert "has no flag --bogus" in told.stderr
+
+
+def test_a_full_disk_behind_the_output(serve: Program) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            serve.argv("keys"), env=serve.environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "serve: standard output cannot be written: No space left on device\n"
+
+
+def test_a_name_that_no_file_can_have(serve: Program) -> None:
+    done = serve("launch", "a" * 300, "--dry-run")
+    assert done.code == 1
+    assert done.err.startswith("serve: aaa")
+    assert "File name too long" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_what_a_terminal_would_obey_is_not_told_back(serve: Program) -> None:
+    done = serve("launch", "demo", "--config", "c/\x1b[31mred\x1b]0;x\x07.yaml")
+    assert done.code == 2
+    assert "\x1b" not in done.err
+    assert "\x07" not in done.err
