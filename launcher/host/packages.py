@@ -175,7 +175,7 @@ def run(words: list[str], folder: Path, what: str, echo: Echo, environment: Mapp
                     last.append(line.rstrip())
                     if not line.startswith((" + ", " Downloaded", "Using ")):  # enough lines remain
                         echo("  " + line.rstrip())
-        except BaseException:
+        except BaseException:  # a signal too: uv must not go on alone
             _end(process)
             raise
     if process.returncode != 0:
