@@ -1,261 +1,137 @@
 """Writes the flag catalogs of engine releases, read from the releases' wheels.
 
-    python tools/build_catalog.py [--data FOLDER] WHEEL...
+    python tools/build_catalog.py vllm==0.34.0    one release, from the package index
+    python tools/build_catalog.py --missing       every release on the index that is not in the data yet
+    python tools/build_catalog.py FILE.whl ...    wheels, as downloaded; asks no index
 
-adds the release of each wheel (vLLM or SGLang; as downloaded, not installed) to ``FOLDER/ENGINE.flags.json``
-(launcher/engines/data), or replaces it there. Nothing of the wheel is imported and neither torch nor a GPU is needed:
-``catalog.interpret`` evaluates the source that builds the parser, and the flags are read from the parser that comes
-out. Whatever cannot be read stops the program with file:line, and no file is changed.
+A wheel is downloaded into a temporary folder, read there, and deleted; the index is the one of the user's settings for
+uv or pip. Nothing of the wheel is imported and neither torch nor a GPU is needed: ``catalog.interpret`` evaluates the
+source that builds the parser, and ``launcher/engines/probe.py`` asks the parser that comes out, as it asks a real one.
+Whatever cannot be read stops the program with file:line, and no file is changed.
 
-The data: ``releases`` gives each release's pins; ``flags`` gives, one line a flag, its changes in order of release,
-``[release, changed fields]``, where null for a field removes it and null for all fields removes the flag. A release
-that changes nothing adds no line, so a diff shows what an engine changed. Fields of a flag, each left out when empty:
-``aliases``, ``negations``, ``type`` (left out: str), ``optional`` (the type takes ``None``), ``nargs`` as argparse has
-it, ``choices``, ``advisory`` (argparse does not enforce the choices), ``default``, ``deprecated``, ``successor``.
+The data, ``ENGINE.flags.json``: ``releases`` says of each release its ``distribution``, the versions of ``python`` and
+``torch`` that it requires, the ``cuda`` that this torch is built for, the day it was ``released``, and why it was
+``yanked`` or that it is not for ``x86``, where that is so; ``--missing`` renews what the index says of all of them.
+``flags`` gives, one line a flag, its changes in order of release, ``[release, changed fields]``, where null for a field
+removes it and null for all fields removes the flag. A release that changes nothing adds no line, so a diff shows what
+an engine changed. Fields of a flag, each left out when empty:
+
+``aliases``, ``negations``  further spellings, with the same meaning and with the opposite one
+``type``        of a value; left out: str. ``optional``: it takes ``None``
+``nargs``       as argparse has it
+``choices``     ``advisory``: argparse does not enforce them
+``default``     as text
+``repeats``     each use adds to those before
+``refused``     the parser ends with an error at any use of the flag; what it says to do instead
+``deprecated``  ``successor``: what the engine names in its place
+``entry``       ``serve``: only the engine's ``serve`` command has it, its module (``python -m``) does not
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import enum
-import json
-import re
+import contextlib
 import sys
 from pathlib import Path
-from typing import Any
 
-from catalog.interpret import FAULTS, Interpreter, Origin, source_of
-from catalog.source import Outside, UnreadableError, Wheel
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout's own package
+
+from catalog.index import FIRST, Index, Published, cuda
+from catalog.read import flags_of
+from catalog.source import UnreadableError, Wheel
+from catalog.store import Store
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
-Record = dict[str, Any]
-
-# Where the server's parser is made, newest first.
-_VLLM = tuple(f"vllm.entrypoints.{place}.cli_args" for place in ("common", "launchers", "openai"))
-_SGLANG = "sglang.srt.server_args"
-
-# What argparse's ``type=`` may be in engine code: a function's name, or its source when it has none -> our word.
-_TYPES = {
-    "str": "str",
-    "int": "int",
-    "float": "float",
-    "loads": "json",
-    "parse_dataclass": "json_config",
-    "parse_cuda_graph_config_arg": "json_config",
-    "json_list_type": "json",
-    "union_dict_and_str": "json_or_str",
-    "nullable_str": "str",
-    "parse_reasoning_parser": "str",
-    "parse_cuda_graph_backend_arg": "str",
-    "human_readable_int": "human_int",
-    "human_readable_int_or_auto": "human_int_or_auto",
-    "lambda s: s.lower().replace('-', '_')": "snake",
-    "lambda s: [int(device_id) if device_id.isdigit() else device_id for device_id in "
-    "(part.strip() for part in s.split(','))]": "str",
-}
-# Choices that an engine checks after its parser did: flag -> where they stand.
-_ADVISORY = {"--quantization": ("vllm.model_executor.layers.quantization", "QuantizationMethods")}
+DATA = Path(__file__).resolve().parents[1] / "launcher" / "engines" / "data"
+Stores = dict[str, Store]
 
 
-def parser_of(interpreter: Interpreter) -> argparse.ArgumentParser:
-    """The engine's own server parser, made by evaluating the engine's source."""
-    wheel = interpreter.wheel
-    if wheel.engine == "sglang":
-        parser, declare = argparse.ArgumentParser(), interpreter.value(_SGLANG, "ServerArgs").add_cli_args
-    else:
-        module = next((name for name in _VLLM if wheel.module(name)), None)
-        if module is None:
-            raise UnreadableError(f"none of {', '.join(_VLLM)} is in the wheel")
-        parser = interpreter.value(module, "FlexibleArgumentParser")()
-        declare = interpreter.value(module, "make_arg_parser")
-    interpreter.called(declare, [parser], {})
-    return parser
-
-
-def _type(function: Any, where: str) -> Record:
-    """The fields ``type`` and ``optional`` for what argparse calls ``type=``."""
-    if function is None:
-        return {}
-    name = getattr(function, "__name__", repr(function))
-    origin: Origin | None = getattr(function, "origin", None)
-    if name in {"_optional_type", "_parse_type"} and origin:  # vLLM wraps: the type was given to the enclosing function
-        inner = _type(origin.scope.values["return_type"], where)
-        return {**inner, "optional": True} if name == "_optional_type" else inner
-    key = source_of(origin.node) if name == "<lambda>" and origin else name
-    if key not in _TYPES:
-        text = f"type={key} is not known: add it to _TYPES, with what it accepts"
-        raise UnreadableError(text, origin.where if origin else where)
-    found = "si_int" if key == "human_readable_int" and origin and origin.where.startswith("sglang") else _TYPES[key]
-    kind = {} if found == "str" else {"type": found}
-    return {**kind, "optional": True} if key == "nullable_str" else kind
-
-
-def _text(value: Any) -> str | None:
-    if value is None or value is argparse.SUPPRESS:
-        return None
-    if isinstance(value, enum.Enum):
-        return _text(value.value)
-    if dataclasses.is_dataclass(value):
-        return f"{type(value).__name__}()"
-    if isinstance(value, (set, frozenset)):
-        return json.dumps(sorted(value))
-    return json.dumps(value) if isinstance(value, (list, tuple, dict)) else str(value)
-
-
-def _choices(action: argparse.Action) -> Record:
-    """Choices, enforced ones from ``choices=``, advisory ones from what the engine shows in their place."""
-    if action.choices is not None:
-        listed = [choice for choice in action.choices if choice not in (None, "None")]
-        if isinstance(action.choices, (set, frozenset)):
-            listed = sorted(listed)
-        return {"choices": [_text(choice) for choice in listed]}
-    if isinstance(action.metavar, list):
-        return {"choices": [_text(choice) for choice in action.metavar], "advisory": True}
-    shown = re.match(r"\{([\w,.-]+)\}", str(action.metavar or ""))
-    return {"choices": shown[1].split(","), "advisory": True} if shown else {}
-
-
-def _retired(action: argparse.Action, parser: argparse.ArgumentParser) -> Record:
-    """Whether the flag is deprecated, and for what."""
-    text = action.help or ""
-    said = re.match(r"\W*(note: )?\W*(--\S+ is )?deprecated", text, re.IGNORECASE)
-    declared = getattr(action, "deprecated", False) or action in getattr(parser, "_deprecated", ())
-    if not (said or declared or type(action).__name__.startswith("Deprecated")):
-        return {}
-    named = re.search(r"[Uu]se (--[\w.-]*\w(?:=[\w{},]+)?)", text)
-    successor = getattr(action, "new_flag", None) or (named[1] if named else None)
-    return {"deprecated": True, "successor": successor} if successor else {"deprecated": True}
-
-
-def _negates(action: argparse.Action, spelling: str, parser: argparse.ArgumentParser) -> bool:
-    namespace = argparse.Namespace()
-    action(parser, namespace, None, spelling)
-    return getattr(namespace, action.dest) is False
-
-
-def record_of(action: argparse.Action, parser: argparse.ArgumentParser) -> tuple[str, Record]:
-    """A flag's name (the first long spelling) and what the parser does with it.
+def read(stores: Stores, path: Path | str) -> None:
+    """Put the release of a wheel into its engine's store; what only the index knows of it stays.
 
     Raises:
-        UnreadableError: a part of the flag is not known.
+        UnreadableError: the wheel is not understood.
     """
-    where = getattr(action, "where", "")
-    known = parser._option_string_actions  # noqa: SLF001 - also holds spellings that the help hides
-    spellings = [spelling for spelling, owner in known.items() if owner is action]
-    for part in (action.type, action.choices, action.nargs, action.default, action.metavar):
-        if isinstance(part, Outside):
-            raise UnreadableError(f"{spellings[0]} depends on {part!r}, {part.fault or 'not in the wheel'}", where)
-    if not (action.nargs is None or isinstance(action.nargs, int) or action.nargs in {"?", "*", "+"}):
-        raise UnreadableError(f"{spellings[0]} has nargs={action.nargs!r}", where)
-    boolean = isinstance(action, argparse.BooleanOptionalAction)
-    negations = [spelling for spelling in spellings if boolean and _negates(action, spelling, parser)]
-    positive = [spelling for spelling in spellings if spelling not in negations]
-    name = next((spelling for spelling in positive if spelling.startswith("--")), positive[0])
-    nargs = action.nargs
-    choices = _choices(action)
-    accepted = _type(action.type, where) if nargs != 0 else {"type": "bool"}
-    if accepted.get("optional") and action.choices is not None and None not in action.choices:
-        accepted.pop("optional")  # argparse converts first, then looks among the choices
-    record = {
-        "aliases": [spelling for spelling in positive if spelling != name],
-        "negations": negations,
-        **accepted,
-        "nargs": nargs or None,
-        **choices,
-        "default": _text(action.default),
-        **_retired(action, parser),
-    }
-    return name, {field: value for field, value in record.items() if value not in (None, [])}
+    with contextlib.closing(Wheel(path)) as wheel:
+        store, version, flags = stores[wheel.engine], wheel.version, flags_of(wheel)
+        before, pins = store.facts.get(version, {}), wheel.pins()
+    if before.get("torch") != pins.get("torch"):
+        before.pop("cuda", None)
+    store.flags[version], store.facts[version] = flags, before | pins
+    print(f"{store.engine} {version}: {len(flags)} flags", flush=True)
 
 
-def flags_of(wheel: Wheel) -> dict[str, Record]:
-    """Every flag of the wheel's server, less ``--help``.
+def publish(stores: Stores, index: Index, release: Published, *, again: bool) -> None:
+    """Put a release of the index into its engine's store; its wheel is read if the store lacks it, or again.
 
     Raises:
-        UnreadableError: something is not understood; names file:line.
+        UnreadableError: the wheel cannot be had, or is not understood.
     """
-    interpreter = Interpreter(wheel)
+    store = stores[release.engine]
+    if again or release.version not in store.flags:
+        with index.wheel(release) as path:
+            read(stores, path)
+    facts = {name: value for name, value in store.facts[release.version].items() if name not in ("yanked", "x86")}
+    if "cuda" not in facts and (found := cuda(facts.get("torch", ""))):
+        facts["cuda"] = found
+    store.facts[release.version] = facts | release.facts
+
+
+def wanted(index: Index, text: str) -> Published:
+    """The release that ``vllm==0.34.0`` names.
+
+    Raises:
+        UnreadableError: it is no exact release of an engine, or the index has no wheel of it.
+    """
     try:
-        parser = parser_of(interpreter)
-        options = [action for action in parser._actions if action.option_strings]  # noqa: SLF001 - the only way to ask
-        flags = dict(record_of(action, parser) for action in options if action.dest != "help")
-        for name, (module, variable) in _ADVISORY.items():
-            if wheel.module(module):
-                methods = interpreter.value(module, variable).__args__
-                flags[name] = {**flags[name], "choices": list(methods), "advisory": True}
-    except FAULTS as error:
-        where = getattr(error, "where", "") or interpreter.where
-        raise UnreadableError(": ".join(filter(None, (wheel.path, where, str(error))))) from error
-    return flags
+        requirement = Requirement(text)
+        (exact,) = requirement.specifier
+        version = str(Version(exact.version)) if exact.operator == "==" else ""
+    except (InvalidRequirement, ValueError):
+        version = ""
+    if not version or requirement.name not in FIRST:
+        raise UnreadableError(f"{text}: name a file, or a release such as vllm==0.34.0")
+    releases = index.releases(requirement.name)
+    if version not in releases:
+        raise UnreadableError(f"the index has no wheel of {requirement.name} {version}; newest: {list(releases)[-1]}")
+    return releases[version]
 
 
-def expand(data: dict[str, Any]) -> dict[str, dict[str, Record]]:
-    """The data file's contents as flags by release."""
-    releases = list(data["releases"])
-    flags: dict[str, dict[str, Record]] = {release: {} for release in releases}
-    for name, changes in data["flags"].items():
-        steps = dict(changes)
-        record: Record | None = None
-        for release in releases:
-            if release in steps:
-                record = None if steps[release] is None else {**(record or {}), **steps[release]}
-            if record is not None:
-                flags[release][name] = {field: value for field, value in record.items() if value is not None}
-    return flags
-
-
-def compact(flags: dict[str, dict[str, Record]]) -> dict[str, list[Any]]:
-    """Flags by release (ascending) as changes by flag: the inverse of ``expand``."""
-    changes: dict[str, list[Any]] = {}
-    for name in sorted({name for known in flags.values() for name in known}):
-        before: Record | None = None
-        for release, known in flags.items():
-            now = known.get(name)
-            if now != before:
-                step = None if now is None else {k: v for k, v in now.items() if (before or {}).get(k) != v}
-                if step is not None and before:
-                    step |= {field: None for field in before if field not in (now or {})}
-                changes.setdefault(name, []).append([release, step])
-            before = now
-    return changes
-
-
-def _lines(table: dict[str, Any]) -> str:
-    return ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in table.items())
-
-
-def merge(folder: Path, wheels: list[Wheel]) -> None:
-    """Add the wheels' releases to the data files of their engines; all are read before any file is written."""
-    for engine in sorted({wheel.engine for wheel in wheels}):
-        path = folder / f"{engine}.flags.json"
-        data = json.loads(path.read_text()) if path.exists() else {"releases": {}, "flags": {}}
-        pins, flags = data["releases"], expand(data)
-        for wheel in wheels:
-            if wheel.engine == engine:
-                version = wheel.metadata["Version"]
-                pins[version], flags[version] = wheel.pins(), flags_of(wheel)
-                print(f"{engine} {version}: {len(flags[version])} flags")
-        order = sorted(flags, key=Version)
-        releases = _lines({version: pins[version] for version in order})
-        lines = _lines(compact({version: flags[version] for version in order}))
-        new = path.with_suffix(".new")
-        new.write_text(f'{{"releases": {{\n{releases}\n}},\n"flags": {{\n{lines}\n}}}}\n')
-        new.replace(path)
+def missing(index: Index) -> list[Published]:
+    """Every release on the index that we read: the first and all since, less pre-releases."""
+    releases = [release for engine in FIRST for release in index.releases(engine).values()]
+    return [
+        release
+        for release in releases
+        if Version(release.version) >= Version(FIRST[release.engine]) and not Version(release.version).is_prerelease
+    ]
 
 
 def main() -> int:
-    """Read the arguments and merge; an unreadable wheel ends it with status 1."""
-    data = Path(__file__).parent.parent / "launcher" / "engines" / "data"
+    """Read the arguments and do it; whatever cannot be read ends it with status 1, and no file is changed."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--data", type=Path, default=data, metavar="FOLDER", help="where the data files are")
-    options.add_argument("wheels", nargs="+", metavar="WHEEL", help="a .whl file of vLLM or SGLang")
+    options.add_argument("--data", type=Path, default=DATA, metavar="FOLDER", help="where the data files are")
+    options.add_argument("--missing", action="store_true", help="add every release on the index that is not there yet")
+    options.add_argument("releases", nargs="*", metavar="RELEASE", help="vllm==VERSION, sglang==VERSION or a .whl file")
     given = options.parse_args()
+    if not (given.releases or given.missing):
+        options.error("name a release, a wheel, or --missing")
+    stores = {engine: Store.load(engine, given.data) for engine in FIRST}
     try:
-        merge(given.data, [Wheel(path) for path in given.wheels])
+        index = Index()
+        for each in given.releases:
+            if each.endswith(".whl"):
+                read(stores, each)
+            else:
+                publish(stores, index, wanted(index, each), again=True)
+        for release in missing(index) if given.missing else ():
+            publish(stores, index, release, again=False)
     except UnreadableError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    for store in stores.values():
+        store.save()
     return 0
 
 

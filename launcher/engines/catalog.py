@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +17,7 @@ from launcher.engines.release import TITLES, Release
 from launcher.errors import ServeError
 
 _DATA = Path(__file__).parent / "data"
+_PROBE_BYTES = 2**20  # the largest so far has 0.04 MB
 
 
 def _vllm_int(value: str) -> int | str:
@@ -38,9 +41,25 @@ def _json_or_word(value: str) -> object:
 def _json_config(value: str) -> object:
     # vllm/engine/arg_utils.py _expand_json_human_readable_numbers: numbers outside strings may have a suffix.
     parts = re.split(r'("(?:[^"\\]|\\.)*")', value)
-    made = json.loads("".join(re.sub(r"\b(\d+)(\.\d+)?[kKmMgGtT]\b", r"\1", part) for part in parts))
-    if not isinstance(made, dict):
-        raise ValueError("an object is wanted")  # noqa: TRY004 - as the engine's own parser refuses it
+    return _object("".join(re.sub(r"\b(\d+)(\.\d+)?[kKmMgGtT]\b", r"\1", part) for part in parts))
+
+
+def _lora_module(value: str) -> object:
+    # vllm/entrypoints/common/cli_args.py LoRAParserAction.
+    named = "=" in value and "," not in value
+    return value if named or not value else _object(value, "name", "path")
+
+
+def _lora_path(value: str) -> object:
+    # sglang/srt/arg_groups/argparse_actions.py LoRAPathAction.
+    told = re.fullmatch(r"(?s)\s*{.*}\s*", value)
+    return _object(value, "lora_name", "lora_path") if told else value
+
+
+def _object(value: str, *keys: str) -> object:
+    made = json.loads(value)
+    if not isinstance(made, dict) or not set(keys) <= set(made):
+        raise ValueError(f"an object{' with ' * bool(keys)}{' and '.join(keys)} is wanted")
     return made
 
 
@@ -54,10 +73,14 @@ _TYPES: dict[str, tuple[Callable[[str], object], str]] = {
     "human_int_or_auto": (_vllm_int_or_auto, "an integer, one like 8k (8000) or 8K (8192), or auto"),
     "si_int": (_sglang_int, "an integer, or one like 8k (8000) or 8Ki (8192)"),
     "json": (json.loads, "JSON"),
+    "json_object": (_object, "a JSON object"),
     "json_config": (_json_config, "a JSON object"),
     "json_or_str": (_json_or_word, "JSON"),
+    "lora_module": (_lora_module, "NAME=PATH or a JSON object"),
+    "lora_path": (_lora_path, "a path, NAME=PATH or a JSON object"),
 }
 _MANY = 1_000_000
+_COUNTED: dict[str | int | None, str] = {"?": "or nothing", "*": "any number of them", "+": "one or more of them"}
 _COUNTS: dict[str | int | None, tuple[int, int]] = {None: (1, 1), "?": (0, 1), "*": (0, _MANY), "+": (1, _MANY)}
 
 
@@ -69,9 +92,10 @@ class Flag:
         name: the first long spelling that the engine declares, such as ``--max-model-len``.
         aliases: further spellings with the same meaning, such as ``-tp``.
         negations: spellings that set the opposite (``--no-...``, ``--disable-...``).
-        type: ``bool`` (takes no value), ``str``, ``int``, ``float``, ``json``, ``json_config`` (an object for one of
-            the engine's config classes), ``json_or_str``, ``snake`` (a word in which the engine ignores case and takes
-            - for _), ``human_int`` and ``human_int_or_auto`` (vLLM's 32k, 32K, auto), ``si_int`` (SGLang's 32k, 32Ki).
+        type: ``bool`` (takes no value), ``str``, ``int``, ``float``, ``json``, ``json_object``, ``json_config`` (an
+            object in which numbers may be written like 80m), ``json_or_str``, ``snake`` (a word in which the engine
+            ignores case and takes - for _), ``human_int`` and ``human_int_or_auto`` (vLLM's 32k, 32K, auto), ``si_int``
+            (SGLang's 32k, 32Ki), ``lora_module`` and ``lora_path`` (adapters: NAME=PATH or an object).
         nargs: how many values, as argparse says it: None (one), ``?``, ``*``, ``+`` or a number; 0 for ``bool``.
         choices: the words that it takes, if they are known.
         enforced: whether the parser refuses other words; False: the list is what the engine itself names.
@@ -79,6 +103,9 @@ class Flag:
         default: the default as text, or None where there is none.
         deprecated: None, or what to do instead, in a few words.
         successor: the flag that the engine names in its place, or None.
+        repeats: whether each use adds to those before; else the last one counts.
+        refused: why the parser refuses every use of it, or "" where it does not: the flag is there only to say so.
+        entry: ``serve`` where only the engine's ``serve`` command has the flag, and its module (``python -m``) has not.
     """
 
     name: str
@@ -92,6 +119,9 @@ class Flag:
     default: str | None = None
     deprecated: str | None = None
     successor: str | None = None
+    repeats: bool = False
+    refused: str = ""
+    entry: str = ""
 
     @property
     def takes_value(self) -> bool:
@@ -115,7 +145,6 @@ class Catalog:
 
     release: Release
     flags: Mapping[str, Flag]
-    _spellings: Mapping[str, Flag] = field(repr=False)
 
     def find(self, spelling: str) -> Flag | None:
         """The flag that a word on the command line means to this release, by its exact spelling; None if none.
@@ -124,16 +153,47 @@ class Catalog:
         ``--optimization-level 3`` (FlexibleArgumentParser.parse_args); SGLang takes what it declares and nothing else.
         Abbreviations, which both would complete, are not spellings.
         """
-        flag = self._spellings.get(_plain(self.release.engine, spelling))
-        dotted = self.release.engine == "vllm" and "." in spelling and not spelling.startswith("-O")
+        word = _plain(self.release.engine, spelling)
+        if word == "-O" and word not in self.spellings:  # since vLLM 0.12.0; before, an alias of --compilation-config
+            word = "--optimization-level"
+        flag = self.spellings.get(word)
+        dotted = self.release.engine == "vllm" and "." in spelling
         return None if dotted and flag and not flag.type.startswith("json") else flag
+
+    @functools.cached_property
+    def spellings(self) -> Mapping[str, Flag]:
+        """Every exact spelling of every flag."""
+        return MappingProxyType({spelling: flag for flag in self.flags.values() for spelling in flag.spellings})
+
+    @functools.cached_property
+    def of_module(self) -> Catalog:
+        """The flags that the engine's module takes, without those that only its ``serve`` command has."""
+        flags = {name: flag for name, flag in self.flags.items() if not flag.entry}
+        return self if len(flags) == len(self.flags) else Catalog(self.release, MappingProxyType(flags))
+
+    def beginning(self, prefix: str) -> tuple[str, ...]:
+        """The spellings that begin with a text: what argparse takes it for, if it is one alone."""
+        names = self._sorted
+        start = bisect.bisect_left(names, prefix)
+        return tuple(itertools.takewhile(lambda name: name.startswith(prefix), itertools.islice(names, start, None)))
+
+    @functools.cached_property
+    def _sorted(self) -> list[str]:
+        return sorted(self.spellings)
 
     def nearest(self, spelling: str) -> str | None:
         """The spelling of this release that looks most like a word that is none, or None if none is near."""
         import difflib  # noqa: PLC0415 - only needed on the way to an error
 
         word = spelling if self.release.engine == "sglang" else spelling.replace("_", "-")
-        return next(iter(difflib.get_close_matches(word, list(self._spellings), n=1, cutoff=0.7)), None)
+        return next(iter(difflib.get_close_matches(word, self._sorted, n=1, cutoff=0.7)), None)
+
+    def takes(self, flag: Flag) -> str:
+        """What may be given to a flag, in a few words."""
+        if not flag.takes_value:
+            return "no value"
+        what = "one of its choices" if flag.enforced else _TYPES[flag.type][1]
+        return what if flag.nargs in (None, 1) else f"{what}; {_COUNTED.get(flag.nargs, f'{flag.nargs} of them')}"
 
     def check_value(self, flag: Flag, values: tuple[str, ...]) -> str | None:
         """Why the parser of this release would refuse these values for this flag, or None if it would not."""
@@ -149,8 +209,8 @@ def _plain(engine: str, spelling: str) -> str:
     """A spelling as the engine's parser looks it up."""
     if engine == "sglang":
         return spelling
-    if re.match(r"-O(?!\.)", spelling):
-        return "--optimization-level"
+    if spelling.startswith("-O"):
+        return "-O"
     stem = spelling.partition(".")[0]
     return stem.replace("_", "-") if stem.startswith("--") else stem
 
@@ -162,11 +222,37 @@ def _refusal(flag: Flag, value: str) -> str | None:
     read, meaning = _TYPES[flag.type]
     try:
         word = str(read(value))
-    except ValueError as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # the latter: JSON of a thousand brackets, which ends their parsers too
         return f"{value!r} is not {meaning}" + (f" ({error})" if "JSON" in meaning else "")
     if flag.enforced and word not in flag.choices:
         return f"{value!r} is none of {', '.join(flag.choices)}"
     return None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a release is published and what it needs, as the registry and its wheel's metadata say.
+
+    Attributes:
+        distribution: the name of its package.
+        python: the versions of Python that it takes, such as ``<3.15,>=3.11``.
+        torch: the version of torch that it pins, such as ``==2.14.0``; "" where it pins none.
+        cuda: the version of CUDA that its wheel was built for, such as ``13.0``; "" where its metadata does not say.
+        released: the day on which it was published, such as ``2026-11-02``.
+        yanked: why it was withdrawn from the registry, or "".
+        x86: whether there is a wheel for x86-64.
+    """
+
+    distribution: str
+    python: str
+    torch: str = ""
+    cuda: str = ""
+    released: str = ""
+    yanked: str = ""
+    x86: bool = True
 
 
 @functools.lru_cache
@@ -199,18 +285,19 @@ def _flag(name: str, record: dict[str, Any]) -> Flag:
         default=record.get("default"),
         deprecated=advice if record.get("deprecated") else None,
         successor=successor,
+        repeats=bool(record.get("repeats")),
+        refused=record.get("refused") or "",
+        entry=record.get("entry") or "",
     )
 
 
 def _ranges(engine: str, name: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """The records of a flag with the releases that they hold for: places in ``known``, the last one excluded."""
-    data = _data(engine)
-    places = [
-        *map(list(data["releases"]).index, (version for version, _ in data["flags"][name])),
-        len(data["releases"]),
-    ]
+    changes = _data(engine)["flags"][name]
+    order = _order(engine)
+    places = [*(order[version] for version, _ in changes), len(order)]
     record: dict[str, Any] | None = None
-    for (_, change), start, end in zip(data["flags"][name], places, places[1:], strict=False):
+    for (_, change), start, end in zip(changes, places, places[1:], strict=False):
         record = None if change is None else {**(record or {}), **change}
         if record is not None:
             yield start, end, record
@@ -236,8 +323,37 @@ def load(release: Release) -> Catalog:
         for start, end, record in _ranges(release.engine, name)
         if start <= place < end
     }
-    spellings = {spelling: flag for flag in flags.values() for spelling in flag.spellings}
-    return Catalog(release, MappingProxyType(flags), MappingProxyType(spellings))
+    return Catalog(release, MappingProxyType(flags))
+
+
+@functools.lru_cache
+def of_probe(path: Path, release: Release) -> Catalog:
+    """The catalog that an installed release's own parser gave: what ``probe.py`` printed.
+
+    Raises:
+        ServeError: the file cannot be read, is damaged, or is of another release.
+    """
+    try:
+        with path.open("rb") as file:
+            said = json.loads(file.read(_PROBE_BYTES))  # what is longer is cut off, and so no JSON
+        flags = {name: _flag(name, record) for name, record in said["flags"].items()}
+        if said["release"] != release.version or not flags or not all(map(_sound, flags.values())):
+            raise ValueError(f"it does not hold the flags of {release}")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ServeError(
+            f"the flags that {release.title} itself declared cannot be read: {error}",
+            where=str(path),
+            fix=f"remove that file, then ask again with: serve engines install {release}",
+        ) from None
+    return Catalog(release, MappingProxyType(flags))
+
+
+def _sound(flag: Flag) -> bool:
+    """Whether a flag from a file that others may have changed has what the rest of the program relies on."""
+    words = (*flag.spellings, *flag.choices, flag.default or "", flag.successor or "", flag.refused)
+    counted = flag.nargs in _COUNTS or isinstance(flag.nargs, int)
+    texts = all(isinstance(word, str) for word in words)
+    return texts and counted and flag.type in {"bool", *_TYPES} and all(each[:1] == "-" for each in flag.spellings)
 
 
 @functools.lru_cache
@@ -248,22 +364,46 @@ def known(engine: str) -> tuple[Release, ...]:
 
 def history(engine: str, spelling: str) -> tuple[Release, ...]:
     """The known releases of an engine that have a flag of this spelling, oldest first; empty if none has."""
-    word, releases = _plain(engine, spelling), known(engine)
-    places = {
-        place
-        for name in _data(engine)["flags"]
-        for start, end, record in _ranges(engine, name)
-        if word in (name, *(record.get("aliases") or ()), *(record.get("negations") or ()))
-        for place in range(start, end)
-    }
-    return tuple(releases[place] for place in sorted(places))
+    places = {place for start, end, _ in _spelt(engine, spelling) for place in range(start, end)}
+    return tuple(known(engine)[place] for place in sorted(places))
 
 
-def pins(release: Release) -> dict[str, str]:
-    """What a release requires: version ranges of ``python`` and ``torch``, and the name of its ``distribution``.
+def last(spelling: str, first: str) -> tuple[Release, Flag] | None:
+    """The newest release that has a flag of this exact spelling, and the flag; None if no release of an engine has.
+
+    Args:
+        spelling: as it was written.
+        first: the engine to look among first.
+    """
+    for engine in (first, *(each for each in TITLES if each != first)):
+        if uses := _spelt(engine, spelling):
+            _, end, flag = max(uses, key=lambda use: use[1])
+            return known(engine)[end - 1], flag
+    return None
+
+
+def _spelt(engine: str, spelling: str) -> list[tuple[int, int, Flag]]:
+    """The flags of this spelling, each with its releases: places in ``known``, the last one excluded."""
+    return _spellings(engine).get(_plain(engine, spelling), [])
+
+
+@functools.lru_cache
+def _spellings(engine: str) -> dict[str, list[tuple[int, int, Flag]]]:
+    """Every spelling that an engine ever had."""
+    found: dict[str, list[tuple[int, int, Flag]]] = {}
+    for name in _data(engine)["flags"]:
+        for start, end, record in _ranges(engine, name):
+            flag = _flag(name, record)
+            for spelling in flag.spellings:
+                found.setdefault(spelling, []).append((start, end, flag))
+    return found
+
+
+def facts(release: Release) -> Facts:
+    """How a release is published and what it needs.
 
     Raises:
         ServeError: the release is not in our data.
     """
     load(release)
-    return dict(_data(release.engine)["releases"][release.version])
+    return Facts(**_data(release.engine)["releases"][release.version])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,15 +33,22 @@ def refusal(known: Catalog, spelling: str, *values: str) -> str | None:
 
 
 def test_known_releases_are_in_order() -> None:
-    assert [release.version for release in catalog.known("sglang")] == ["0.5.15.post1", "0.5.17", "0.5.23"]
-    assert [release.version for release in catalog.known("vllm")] == ["0.24.0", "0.32.0", "0.33.0"]
-    assert list(catalog.known("sglang")) == sorted(catalog.known("sglang"))
+    for engine, first, count in (("sglang", "0.5.3", 37), ("vllm", "0.11.0", 35)):
+        known = catalog.known(engine)
+        assert known[0].version == first
+        assert len(known) >= count
+        assert list(known) == sorted(set(known))
+    posts = [release.version for release in catalog.known("sglang") if release.within("==0.5.3.*")]
+    assert posts == ["0.5.3", "0.5.3.post1", "0.5.3.post2", "0.5.3.post3"]
 
 
 @pytest.mark.parametrize(
     ("release", "flags", "spellings"),
     [
         # Counted on the engines' real parsers, --help aside.
+        ("sglang@0.5.3", 246, 254),
+        ("sglang@0.5.6.post2", 292, 300),
+        ("sglang@0.5.9", 331, 341),
         ("sglang@0.5.15.post1", 437, 451),
         ("sglang@0.5.17", 474, 491),
         ("sglang@0.5.23", 531, 559),
@@ -60,28 +68,56 @@ def test_an_unknown_release_names_the_known_ones() -> None:
     with pytest.raises(ServeError) as raised:
         load("vllm@0.1.0")
     assert "vLLM 0.1.0" in raised.value.what
-    assert "0.24.0, 0.32.0, 0.33.0" in raised.value.fix
+    assert "0.11.0, 0.11.1, " in raised.value.fix
+    assert "0.32.0, 0.33.0" in raised.value.fix
 
 
-def test_pins() -> None:
-    assert catalog.pins(Release("vllm", "0.24.0"))["torch"] == "==2.11.0"
-    assert catalog.pins(Release("sglang", "0.5.23")) == {
-        "distribution": "sglang",
-        "python": ">=3.11",
-        "torch": "==2.14.1",
-    }
+def test_facts_of_a_release() -> None:
+    assert catalog.facts(Release("vllm", "0.24.0")).torch == "==2.11.0"
+    found = catalog.facts(Release("sglang", "0.5.23"))
+    assert (found.distribution, found.python, found.torch, found.yanked) == ("sglang", ">=3.11", "==2.14.1", "")
+
+
+def test_every_release_says_when_it_came_and_what_it_needs() -> None:
+    for engine, oldest in (("sglang", "2025-10-06"), ("vllm", "2025-10-04")):
+        found = [catalog.facts(release) for release in catalog.known(engine)]
+        days = [facts.released for facts in found]
+        assert days[0] == oldest
+        assert all(re.fullmatch(r"202\d-\d\d-\d\d", day) for day in days)
+        assert all(re.fullmatch(r"1\d\.\d+", facts.cuda) and facts.torch.startswith("==") for facts in found)
+    cuda = {release.version: catalog.facts(release).cuda for release in catalog.known("vllm")}
+    assert (cuda["0.19.1"], cuda["0.20.0"]) == ("12.8", "13.0")  # libcudart.so.12 and .13 in their wheels
+
+
+@pytest.mark.parametrize(
+    ("engine", "spelling", "last", "gone"),
+    [
+        ("sglang", "--enable-ep-moe", "0.5.4", "0.5.4.post1"),
+        ("sglang", "--enable-double-sparsity", "0.5.9", "0.5.12"),
+        ("sglang", "--torchao-config", "0.5.17", "0.5.18"),
+        ("sglang", "--cuda-graph-max-bs", "0.5.19", "0.5.20"),
+        ("sglang", "--elastic-ep-rejoin", "0.5.20", "0.5.21"),
+        ("vllm", "--task", "0.12.0", "0.13.0"),
+        ("vllm", "--num-redundant-experts", "0.11.2", "0.12.0"),
+        ("vllm", "--swap-space", "0.16.0", "0.20.2"),
+        ("vllm", "--calculate-kv-scales", "0.26.0", "0.30.0"),
+        ("vllm", "--enable-mamba-fine-grained-prefix-cache", "0.30.0", "0.33.0"),
+    ],
+)
+def test_flags_that_are_gone(engine: str, spelling: str, last: str, gone: str) -> None:
+    assert last in versions(engine, spelling)
+    assert gone not in versions(engine, spelling)
 
 
 def test_flags_that_came_and_went() -> None:
-    assert versions("sglang", "--torchao-config") == ("0.5.15.post1", "0.5.17")
-    assert versions("sglang", "--cuda-graph-max-bs") == ("0.5.15.post1", "0.5.17")
-    assert versions("sglang", "--cuda-graph-max-bs-decode") == ("0.5.15.post1", "0.5.17", "0.5.23")
-    assert versions("vllm", "--calculate-kv-scales") == ("0.24.0",)
-    assert versions("vllm", "--max_num_seqs") == ("0.24.0", "0.32.0", "0.33.0")
+    assert versions("sglang", "--cuda-graph-max-bs-decode")[0] == "0.5.14"
+    assert versions("vllm", "--max_num_seqs") == tuple(release.version for release in catalog.known("vllm"))
+    assert versions("vllm", "--disable-log-requests")[-1] == "0.33.0"  # gone for a while, back as a negation
+    assert "0.26.0" not in versions("vllm", "--disable-log-requests")
+    assert versions("sglang", "--stat-loggers") == ()  # a field without a flag
     assert versions("sglang", "--max-num-seqs") == ()
     for spelling in ("--enable-flashinfer", "--mm-proj-url"):
         assert versions("sglang", spelling) == versions("vllm", spelling) == ()
-    assert versions("vllm", "--swap-space") == versions("vllm", "--task") == ()
 
 
 def test_prefixes_are_not_spellings() -> None:
@@ -138,10 +174,30 @@ def test_deprecated() -> None:
     assert VLLM.flags["--seed"].deprecated is None
 
 
+def test_flags_that_are_there_only_to_be_refused() -> None:
+    old = load("sglang@0.5.3").flags["--enable-deepep-moe"]
+    assert (old.refused, old.successor) == ("set --moe-a2a-backend to 'deepep'", "--moe-a2a-backend=deepep")
+    assert load("sglang@0.5.18").flags["--enable-expert-distribution-metrics"].refused.startswith("use --expert-bal")
+    assert not load("sglang@0.5.17").flags["--prefill-round-robin-balance"].refused  # warns, and goes on
+    assert not any(flag.refused for flag in [*VLLM.flags.values(), *SGLANG.flags.values()])
+
+
+def test_flags_that_only_the_serve_command_has() -> None:
+    assert load("vllm@0.18.0").flags["--grpc"].entry == "serve"
+    assert VLLM.flags["--grpc"].entry == ""
+
+
+def test_flags_of_which_each_use_counts() -> None:
+    assert VLLM.flags["--middleware"].repeats
+    assert not VLLM.flags["--api-key"].repeats
+
+
 @pytest.mark.parametrize(
     ("known", "spelling", "values"),
     [
         (SGLANG, "--kv-cache-dtype", ["fp8_e4m3"]),
+        (SGLANG, "--lora-paths", ['{"lora_name": "a", "lora_path": "b"}', "c"]),
+        (VLLM, "--lora-modules", ['{"name": "a", "path": "b"}', "c=d"]),
         (SGLANG, "--context-length", ["32k"]),
         (SGLANG, "--context-length", ["32Ki"]),
         (SGLANG, "--quantization", ["fp8"]),
@@ -185,6 +241,10 @@ def test_values_that_the_parsers_take(known: Catalog, spelling: str, values: lis
         (VLLM, "--gpu-memory-utilization", ["90%"], "is not a number"),
         (VLLM, "--speculative-config", ["{method: eagle3}"], "is not JSON"),
         (VLLM, "--kv-transfer-config", ["[]"], "is not a JSON object"),
+        (load("vllm@0.19.1"), "--kv-transfer-config", ['{"kv_buffer_size": 80m}'], "is not a JSON object"),
+        (VLLM, "--lora-modules", ["name"], "is not NAME=PATH or a JSON object"),
+        (SGLANG, "--lora-paths", ['{"lora_name": "a"}'], "is not a path, NAME=PATH or a JSON object"),
+        (load("vllm@0.11.0"), "--reasoning-parser", ["none"], "is none of deepseek_r1"),
         (VLLM, "--tensor-parallel-size", ["2", "3"], "takes one value; 2 given"),
         (VLLM, "--tensor-parallel-size", [], "takes one value; 0 given"),
         (VLLM, "--api-key", [], "takes one value or more; 0 given"),

@@ -23,6 +23,7 @@ _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.GtE: operator.ge, ast.Is: operator.is_, ast.IsNot: operator.is_not,
     ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b,
 }  # fmt: skip
+YIELDED = "<yielded>"  # the name of what a generator has given so far: generators run to their end at once
 
 
 class Scope:
@@ -128,6 +129,9 @@ class Expressions(abc.ABC):
                     self.eval(node.key, inner): self.eval(node.value, inner)
                     for inner in self._each(node.generators, scope)
                 }
+            case ast.Yield():
+                self.lookup(YIELDED, scope).append(self.eval(node.value, scope) if node.value else None)
+                return None
             case ast.NamedExpr():
                 value = self.eval(node.value, scope)
                 self.assign(node.target, value, scope)

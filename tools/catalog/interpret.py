@@ -13,12 +13,12 @@ import ast
 import builtins
 import contextlib
 import dataclasses
-import functools
-import inspect
 import types
+import typing
 from typing import Any
 
-from catalog.expressions import BINARY, Expressions, Scope
+from catalog.expressions import BINARY, YIELDED, Expressions, Scope
+from catalog.functions import Origin, is_generator, signature
 from catalog.source import REPLACED, STANDARD, Module, Outside, UnreadableError, Wheel
 
 # What evaluating code may raise when it is not understood; a program error of ours looks the same, with file:line.
@@ -37,7 +37,8 @@ _BUILTINS = {
         RuntimeError StopIteration TypeError ValueError
     """.split()  # noqa: SIM905 - a list of 50 strings is no easier to read
 } | {"print": lambda *_args, **_kwargs: None}
-_PARSERS = argparse._ActionsContainer  # noqa: SLF001 - parsers and their groups have no public common class
+# What may be handed to code that declares flags; the classes have no public names.
+_PARSERS = (argparse._ActionsContainer, argparse._SubParsersAction)  # noqa: SLF001
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +46,6 @@ class Returned:
     """What a ``return`` gave."""
 
     value: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """The source of a function, and the scope that it was made in."""
-
-    node: ast.FunctionDef | ast.Lambda
-    scope: Scope
-
-    @property
-    def where(self) -> str:
-        """file:line."""
-        return f"{self.scope.module.path}:{self.node.lineno}"
 
 
 _BREAK, _CONTINUE = object(), object()
@@ -86,6 +74,22 @@ class Interpreter(Expressions):
             return self._global(found, name)
         except NameError as error:
             raise UnreadableError(str(error)) from error
+
+    def imported(self, name: str) -> None:
+        """Run all that importing a module runs, for what it leaves in other modules.
+
+        Raises:
+            UnreadableError: a part of it is not understood.
+        """
+        module = self.wheel.module(name)
+        if module is None:
+            return
+        for bound in module.bindings:
+            value = self.value(name, bound)
+            if isinstance(value, Outside) and value.fault:
+                raise UnreadableError(f"{bound}, {value.fault}")
+        for call in module.calls:
+            self._statement(call, Scope(module))
 
     def _global(self, module: Module, name: str) -> Any:
         if (module.name, name) in REPLACED:
@@ -183,29 +187,16 @@ class Interpreter(Expressions):
 
     def function(self, node: ast.FunctionDef | ast.Lambda, scope: Scope, owner: list[type] | None = None) -> Any:
         """A Python function that evaluates the node's body; its ``origin`` says where it comes from."""
-        spec, kind = node.args, inspect.Parameter
-        given = [*spec.posonlyargs, *spec.args]
-        defaults = [kind.empty] * (len(given) - len(spec.defaults)) + [self.eval(d, scope) for d in spec.defaults]
-        parameters = [
-            kind(arg.arg, kind.POSITIONAL_OR_KEYWORD, default=default)
-            for arg, default in zip(given, defaults, strict=True)
-        ]
-        if spec.vararg:
-            parameters.append(kind(spec.vararg.arg, kind.VAR_POSITIONAL))
-        for arg, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
-            fallback = kind.empty if default is None else self.eval(default, scope)
-            parameters.append(kind(arg.arg, kind.KEYWORD_ONLY, default=fallback))
-        if spec.kwarg:
-            parameters.append(kind(spec.kwarg.arg, kind.VAR_KEYWORD))
-        signature = inspect.Signature(parameters)
+        given = signature(node.args, lambda default: self.eval(default, scope))
+        generator = is_generator(node)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            bound = signature.bind(*args, **kwargs)
+            bound = given.bind(*args, **kwargs)
             bound.apply_defaults()
             values = dict(bound.arguments)
             if owner is not None:
                 values["super"] = lambda *given: super(*(given or (owner[0], args[0])))
-            inner = Scope(scope.module, scope, values)
+            inner = Scope(scope.module, scope, values | ({YIELDED: []} if generator else {}))
             here = self.where
             if isinstance(node, ast.Lambda):
                 result = self.eval(node.body, inner)
@@ -213,7 +204,7 @@ class Interpreter(Expressions):
                 signal = self._block(node.body, inner)
                 result = signal.value if isinstance(signal, Returned) else None
             self.where = here
-            return result
+            return iter(inner.values[YIELDED]) if generator else result
 
         call.__name__ = getattr(node, "name", "<lambda>")
         call.__doc__ = ast.get_docstring(node, clean=False) if isinstance(node, ast.FunctionDef) else None
@@ -233,6 +224,7 @@ class Interpreter(Expressions):
         def body(namespace: Any) -> None:
             namespace["__module__"] = scope.module.name
             namespace["__qualname__"] = node.name
+            namespace["__node__"] = node
             annotations: dict[str, Any] = {}
             inner = Scope(scope.module, scope, namespace)
             for statement in node.body:
@@ -250,8 +242,10 @@ class Interpreter(Expressions):
         """A statement of a class body. A method or a constant that cannot be read is kept as such; a field may not."""
         self.where = f"{scope.module.path}:{node.lineno}"
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            annotations[node.target.id] = self._annotation(node.annotation, scope)
-            if node.value:
+            kind = annotations[node.target.id] = self._annotation(node.annotation, scope)
+            if node.value and typing.ClassVar in (kind, typing.get_origin(kind)):
+                self._constant([node.target], node.value, scope)
+            elif node.value:
                 scope.values[node.target.id] = self.eval(node.value, scope)
         elif isinstance(node, ast.If):
             for child in node.body if self.eval(node.test, scope) else node.orelse:
@@ -259,15 +253,21 @@ class Interpreter(Expressions):
         elif isinstance(node, ast.FunctionDef):
             scope.values[node.name] = self._decorated(node, scope, owner)
         elif isinstance(node, ast.Assign):
-            try:
-                self._statement(node, scope)
-            except FAULTS as error:
-                fault = f"which could not be read: {self.where}: {error}"
-                for name in ast.walk(ast.Tuple(node.targets)):
-                    if isinstance(name, ast.Name):
-                        scope.values[name.id] = Outside(name.id, fault)
+            self._constant(node.targets, node.value, scope)
         else:
             self._statement(node, scope)
+
+    def _constant(self, targets: list[ast.expr], source: ast.expr, scope: Scope) -> None:
+        """An assignment in a class body that makes no field; a fault is kept in the name, for whoever uses it."""
+        try:
+            value = self.eval(source, scope)
+            for target in targets:
+                self.assign(target, value, scope)
+        except FAULTS as error:
+            fault = f"which could not be read: {self.where}: {error}"
+            for name in ast.walk(ast.Tuple(targets)):
+                if isinstance(name, ast.Name):
+                    scope.values[name.id] = Outside(name.id, fault)
 
     def _annotation(self, node: ast.expr, scope: Scope) -> Any:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -280,8 +280,6 @@ class Interpreter(Expressions):
     def _decorated(self, node: ast.FunctionDef, scope: Scope, owner: list[type] | None = None) -> Any:
         # A method does not see the names of its class's body.
         outer = scope.parent if owner is not None and scope.parent is not None else scope
-        if any(isinstance(child, (ast.Yield, ast.YieldFrom)) for child in ast.walk(node)):
-            return Outside(node.name)
         try:
             made = self.function(node, outer, owner)
             for decorator in reversed(node.decorator_list):
@@ -372,9 +370,3 @@ class Interpreter(Expressions):
                     return self._block(handler.body, scope)
             raise
         return signal or self._block([*node.orelse, *node.finalbody], scope)
-
-
-@functools.cache
-def source_of(node: ast.AST) -> str:
-    """The source of a node on one line, to compare small functions by."""
-    return " ".join(ast.unparse(node).split())

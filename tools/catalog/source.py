@@ -12,18 +12,25 @@ import dataclasses
 import email.parser
 import enum
 import functools
+import inspect
 import itertools
 import json
 import posixpath
 import re
 import ssl
 import sys
+import textwrap
 import types
 import typing
 import zipfile
+import zlib
+from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 
 class UnreadableError(Exception):
@@ -121,6 +128,14 @@ def _module(name: str, **members: Any) -> types.SimpleNamespace:
     return types.SimpleNamespace(**(members | {"__name__": name}))
 
 
+def _getsource(cls: Any) -> str:
+    """Stands in for ``inspect.getsource``, for the classes that an interpreter made."""
+    try:
+        return ast.unparse(vars(cls)["__node__"])
+    except KeyError as error:
+        raise TypeError(f"{cls} is not in the wheel") from error
+
+
 _dataclasses = _module("dataclasses", **{**vars(dataclasses), "dataclass": _dataclass})
 _structs = _module("msgspec.structs", fields=dataclasses.fields)
 
@@ -130,6 +145,7 @@ STANDARD: dict[str, Any] = {
     module.__name__: module
     for module in (
         argparse,
+        ast,
         collections,
         collections.abc,
         contextlib,
@@ -140,11 +156,13 @@ STANDARD: dict[str, Any] = {
         json,
         re,
         ssl,
+        textwrap,
         types,
         typing,
     )
 } | {
     "dataclasses": _dataclasses,
+    "inspect": _module("inspect", getsource=_getsource, cleandoc=inspect.cleandoc),
     "msgspec": _module(
         "msgspec",
         Struct=Struct,
@@ -161,7 +179,7 @@ STANDARD: dict[str, Any] = {
     "pydantic.dataclasses": _dataclasses,
     "pydantic.fields": _module("pydantic.fields", FieldInfo=FieldInfo),
     "regex": re,
-    "sys": _module("sys", argv=[""], modules={}, version_info=sys.version_info, platform="linux"),
+    "sys": _module("sys", argv=["", "--help"], modules={}, version_info=sys.version_info, platform="linux"),
     "typing_extensions": typing,
 }
 
@@ -173,6 +191,9 @@ REPLACED: dict[tuple[str, str], Any] = {
         "current_platform", device_type="cuda", pre_register_and_update=lambda _parser=None: None
     ),
 }
+
+# Packages that fill a registry of choices when they are imported.
+REGISTRIES = ("vllm.reasoning", "vllm.tool_parsers", "vllm.entrypoints.openai.tool_parsers")
 
 
 def _names(node: ast.AST) -> list[str]:
@@ -194,7 +215,7 @@ def _names(node: ast.AST) -> list[str]:
 
 
 class Module:
-    """A file of the wheel: which statements bind which name. Nothing is evaluated here."""
+    """A file of the wheel: which statements bind which name, and the ``calls`` that bind none. Nothing is evaluated."""
 
     def __init__(self, name: str, path: str, text: str) -> None:
         """Args: name: dotted; path: the member of the wheel; text: its source."""
@@ -202,6 +223,7 @@ class Module:
         self.package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
         self.bindings: dict[str, list[ast.stmt]] = {}
         self.stars: list[ast.ImportFrom] = []
+        self.calls: list[ast.Expr] = []
         self.values: dict[str, Any] = {}
         self.read: dict[str, int] = {}
         self.running: list[int] = []
@@ -225,6 +247,8 @@ class Module:
                     self._collect(handler.body, unseen)
             elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
                 self.stars.append(node)
+            elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not _names(node):
+                self.calls.append(node)
             else:
                 for name in _names(node):
                     bindings.setdefault(name, []).append(node)
@@ -238,34 +262,47 @@ class Wheel:
     Args:
         path: the ``.whl``.
 
+    Attributes:
+        engine: ``vllm`` or ``sglang``.
+        version: of the release, without a local part such as ``+cu129``.
+
     Raises:
-        UnreadableError: not a wheel of vLLM or SGLang.
+        UnreadableError: not a wheel of vLLM or SGLang, or not a whole one.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Path | str) -> None:
         """See the class."""
-        self.path = path
+        self.path = str(path)
+        self._modules: dict[str, Module | None] = {}
         try:
             self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
+            self._members = set(self._zip.namelist())
+            found = [name for name in self._members if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)]
+            text = self._zip.read(found[0]).decode() if len(found) == 1 else ""
+        except (OSError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error) as error:
             raise UnreadableError(f"{path}: {error}") from error
-        self._members = set(self._zip.namelist())
-        self._modules: dict[str, Module | None] = {}
-        found = [name for name in self._members if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)]
-        engines = [name for name in ("vllm", "sglang") if f"{name}/__init__.py" in self._members]
-        if len(found) != 1 or len(engines) != 1:
-            raise UnreadableError(f"{path}: not a wheel of vLLM or SGLang")
-        self.engine = engines[0]
-        self.metadata = email.parser.Parser().parsestr(self._zip.read(found[0]).decode())
+        self._metadata = email.parser.Parser().parsestr(text)
+        name = canonicalize_name(self._metadata["Name"] or "")
+        if name not in ("vllm", "sglang") or f"{name}/__init__.py" not in self._members:
+            raise UnreadableError(f"{path}: not a wheel of vLLM or SGLang" + (f", but of {name}" if name else ""))
+        self.engine: str = name
+        try:
+            self.version = Version(self._metadata["Version"] or "").public
+            SpecifierSet(self._metadata["Requires-Python"] or "")
+            self._requires = [Requirement(line) for line in self._metadata.get_all("Requires-Dist", [])]
+        except (InvalidRequirement, InvalidSpecifier, InvalidVersion) as error:
+            raise UnreadableError(f"{path}: {found[0]}: {str(error).splitlines()[0]}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()
 
     def pins(self) -> dict[str, str]:
         """``distribution``, ``python`` and ``torch`` (version ranges; torch is absent where it is not required)."""
-        pins = {"distribution": self.metadata["Name"], "python": self.metadata["Requires-Python"] or ""}
-        for text in self.metadata.get_all("Requires-Dist", []):
-            requirement = Requirement(text)
-            if requirement.name == "torch" and "extra" not in str(requirement.marker):
-                pins["torch"] = str(requirement.specifier)
-        return pins
+        pins = {"distribution": self._metadata["Name"], "python": self._metadata["Requires-Python"] or ""}
+        torch = (each for each in self._requires if each.name == "torch" and "extra" not in str(each.marker))
+        first = next(torch, None)
+        return pins | ({"torch": str(first.specifier)} if first else {})
 
     def module(self, name: str) -> Module | None:
         """A module by its dotted name, or None if the wheel has none (a package without a file counts as empty)."""
@@ -273,9 +310,15 @@ class Wheel:
             base = name.replace(".", "/")
             path = next((path for path in (f"{base}.py", f"{base}/__init__.py") if path in self._members), None)
             if path:
-                self._modules[name] = Module(name, path, self._zip.read(path).decode())
+                self._modules[name] = Module(name, path, self._text(path))
             elif any(member.startswith(f"{base}/") for member in self._members):
                 self._modules[name] = Module(name, f"{base}/__init__.py", "")
             else:
                 self._modules[name] = None
         return self._modules[name]
+
+    def _text(self, path: str) -> str:
+        try:
+            return self._zip.read(path).decode()
+        except (UnicodeDecodeError, zipfile.BadZipFile, zlib.error) as error:
+            raise UnreadableError(f"{error}", path) from error
