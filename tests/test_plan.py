@@ -117,6 +117,44 @@ def test_of_what_is_installed_the_newest_known_release_is_taken_vllm_first(host:
     assert host.exists()
 
 
+def probed(text: str, **flags: Any) -> Path:
+    """An environment of ours whose engine has said which flags it has; the file that says so."""
+    path = Path(install(text, "cuda")).parents[1] / environments.PROBE
+    flags = {f"--{name.replace('_', '-')}": record for name, record in flags.items()}
+    flags |= {name: {} for name in ("--model", "--host", "--served-model-name")} | {"--port": {"type": "int"}}
+    path.write_text(json.dumps({"release": text.partition("@")[2], "flags": flags}))
+    return path
+
+
+def test_what_the_installed_parser_said_beats_the_built_in_catalog(host: Path) -> None:
+    probed("vllm@0.33.0", of_this_build={"choices": ["a", "b"]})
+    assert ask("a/m", "--of-this-build", "a", engine="vllm@0.33.0").argv[-2:] == ["--of-this-build", "a"]
+    assert "'c' is none of a, b" in refused("a/m", "--of-this-build", "c", engine="vllm@0.33.0").what
+    assert refused("a/m", "--max-num-seqs", "4", engine="vllm@0.33.0").what == "vLLM 0.33.0 has no flag --max-num-seqs"
+    assert refused("a/m", "--of-this-build", "a", engine="vllm@0.32.0").what == "vLLM 0.32.0 has no flag --of-this-build"
+    assert host.exists()
+
+
+def test_a_release_that_no_catalog_knows_works_by_what_its_parser_said(host: Path) -> None:
+    file = probed("vllm@0.99.0", of_the_future={"type": "bool"})
+    install("vllm@0.33.0", "cuda")
+    made = ask("a/m", "--of-the-future")
+    assert (str(made.target.release), made.argv[-1]) == ("vllm@0.99.0", "--of-the-future")
+    file.unlink()
+    assert str(ask("a/m").target.release) == "vllm@0.33.0"
+    assert refused("a/m", engine="vllm@0.99.0").what == "the flags of vLLM 0.99.0 are not known"
+    assert host.exists()
+
+
+def test_a_damaged_probe_is_an_error_that_names_the_file(host: Path) -> None:
+    file = probed("vllm@0.33.0")
+    file.write_text(file.read_text()[:-9])
+    error = refused("a/m", engine="vllm@0.33.0")
+    assert (error.where, error.code) == (str(file), 2)
+    assert error.fix == "remove that file, then ask again with: serve engines install vllm@0.33.0"
+    assert host.exists()
+
+
 def test_a_preset_that_names_its_engine_gets_it() -> None:
     assert ask(preset="l40s-qwen2.5-vl-7b").target.release.engine == "sglang"
     assert ask(preset="internvl2-8b-two-gpus").target.release.engine == "vllm"
@@ -170,7 +208,7 @@ def test_pythons_that_are_none(tmp_path: Path) -> None:
     ("options", "where", "what"),
     [
         ({"engine": "vllm@1.2.3"}, "--engine", "the flags of vLLM 1.2.3 are not known"),
-        ({"engine": "sglang@0.5.16"}, "--engine", "the flags of SGLang 0.5.16 are not known"),
+        ({"engine": "sglang@0.5.2"}, "--engine", "the flags of SGLang 0.5.2 are not known"),
         ({"engine": "vllm", "engine_version": "1.2.3"}, "--engine-version", "the flags of vLLM 1.2.3 are not known"),
         ({"engine": "vllm@0.33.0", "engine_version": "0.32.0"}, "--engine-version", "engine says 0.33.0"),
         ({"engine": "auto@0.33.0"}, "--engine", "'auto' is not an engine"),

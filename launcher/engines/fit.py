@@ -6,16 +6,20 @@ from pathlib import Path
 
 from launcher.config.values import show
 from launcher.engines.draft import Draft
+from launcher.engines.release import Release
 from launcher.errors import ServeError
 
 # What makes a model longer than its config.json says: overrides of the configuration, and the engines' own permission.
 LONGER_FLAGS = ("--hf-overrides", "--json-model-override-args", "--rope-scaling")
 LONGER_VARIABLES = ("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN")
+# From which release an engine drafts by EAGLE-3 for a model, where that came later than the model: the class in the
+# engine's models/qwen3_vl.py is a SupportsEagle3 (vLLM), has set_eagle3_layers_to_capture (SGLang).
+EAGLE3_SINCE = {"Qwen3VLForConditionalGeneration": {"vllm": "0.12.0", "sglang": "0.5.11"}}
 
 
 def problems(draft: Draft) -> list[ServeError]:
     """Every value that the model or this host contradicts."""
-    return [problem for rule in (_context, _gpus, _template) if (problem := rule(draft))]
+    return [problem for rule in (_context, _gpus, _draft, _template) if (problem := rule(draft))]
 
 
 def _context(draft: Draft) -> ServeError | None:
@@ -42,6 +46,17 @@ def _gpus(draft: Draft) -> ServeError | None:
         return None
     product = " x ".join(f"{key} {show(count)}" for key, count in factors.items())
     return draft.refusal(next(iter(factors)), f"{product} needs {needed} GPUs, this host has {gpus}", "ask for fewer")
+
+
+def _draft(draft: Draft) -> ServeError | None:
+    """Drafting for a model that the release cannot draft for ends its start after the model was loaded."""
+    here = draft.target.release
+    for architecture in draft.checkpoint.architectures if draft.deployment.get("speculative.method") else ():
+        since = EAGLE3_SINCE.get(architecture, {}).get(here.engine)
+        if since and here < Release(here.engine, since):
+            fix = f"take {Release(here.engine, since).title} or later, or another preset"
+            return draft.refusal("speculative.method", f"{here.title} cannot draft for {architecture}", fix)
+    return None
 
 
 def _template(draft: Draft) -> ServeError | None:

@@ -10,11 +10,12 @@ from launcher.config import keys
 from launcher.config.layers import LAYERS, Setting
 from launcher.config.resolve import Deployment
 from launcher.config.values import show
-from launcher.engines import catalog, fit, weights
+from launcher.engines import fit, weights
 from launcher.engines.command import NAME, Argument, Command, Secret
 from launcher.engines.draft import Draft
 from launcher.engines.engine import Engine
-from launcher.engines.meanings import BY_NAME, instead
+from launcher.engines.hints import instead
+from launcher.engines.meanings import BY_NAME
 from launcher.engines.release import TITLES
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
@@ -52,7 +53,7 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
         ServeError: a value that the release cannot express, a flag that it does not have; all problems at once.
     """
     engine = _engine(deployment, target)
-    draft = Draft(deployment, target, checkpoint, catalog.load(target.release))
+    draft = Draft(deployment, target, checkpoint, target.flags)
     served_name = deployment.get("served_name") or checkpoint.name
     name = _checked_name(instance_name(served_name) if name is None else name)
     engine.model(draft, checkpoint.path)
@@ -86,6 +87,11 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
         source=deployment.get("source"),
         decisions=tuple(draft.decisions),
     )
+
+
+def written(draft: Draft, engine: Engine) -> list[ServeError]:
+    """Writes the keys that are set into a draft; returns what the release cannot express."""
+    return _keys(draft, engine) + _weights(draft, engine)
 
 
 def _engine(deployment: Deployment, target: Target) -> Engine:
@@ -158,13 +164,13 @@ def _weights(draft: Draft, engine: Engine) -> list[ServeError]:
     if intents is None:
         return []
     asked = draft.deployment.settings["weights"].origin
-    own = {
-        setting.origin
+    own = [
+        (known.name, setting.origin)
         for flag, setting in draft.deployment.below(f"args.{engine.name}.").items()
-        if (known := draft.catalog.find(flag)) and known.name == "--quantization"
-    }
-    if exact := next((each for each in own if LAYERS.index(each.layer) >= LAYERS.index(asked.layer)), None):
-        draft.decide("weights", f"{show(intents)} of {asked} gives way to --quantization of {exact}")
+        if (known := draft.catalog.find(flag)) and known.name in weights.flags(engine.name)
+    ]
+    if exact := next((each for each in own if LAYERS.index(each[1].layer) >= LAYERS.index(asked.layer)), None):
+        draft.decide("weights", f"{show(intents)} of {asked} gives way to {exact[0]} of {exact[1]}")
         return []
     where = asked.place
     try:

@@ -31,6 +31,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "reasoning_parser": ("--reasoning-parser",),
 }
 KV_SPACE, CPU_KV_GIB = "VLLM_CPU_KVCACHE_SPACE", 2
+BACKEND = "VLLM_ATTENTION_BACKEND"
 # Flags that mean a key with another value than their own: flag -> (key, value given, text of the key).
 MEANINGS: dict[str, tuple[str, str | None, str]] = {
     "--enforce-eager": ("cuda_graphs", None, "off"),
@@ -58,7 +59,13 @@ def _model(draft: Draft, path: str) -> None:
 
 
 def _context_length(draft: Draft, value: int | str) -> None:
-    draft.flag("context_length", FLAGS["context_length"], value, "the longest that fits" if value == "auto" else "")
+    (spelling,) = FLAGS["context_length"]
+    flag = draft.catalog.find(spelling)
+    if value == "auto" and flag and flag.type != "human_int_or_auto":  # before 0.14
+        said = "takes the model's own maximum, and does not start where the memory is too small for it"
+        draft.decide("context_length", f"{draft.target.release.title} {said}")
+        return
+    draft.flag("context_length", (spelling,), value, "the longest that fits" if value == "auto" else "")
 
 
 def _memory_fraction(draft: Draft, value: float) -> None:
@@ -80,12 +87,22 @@ def _cuda_graphs(draft: Draft, value: int | str) -> None:
     if value == "off":
         draft.flag("cuda_graphs", ("--enforce-eager",), value=True)
     elif value != "auto":
-        draft.flag("cuda_graphs", ("--max-cudagraph-capture-size",), value)
+        # 0.11.0 has only the second; one number means the sizes up to it (vllm/config/__init__.py).
+        draft.flag("cuda_graphs", ("--max-cudagraph-capture-size", "--cuda-graph-sizes"), value)
+
+
+def _attention_backend(draft: Draft, value: str) -> None:
+    if draft.target.release.within("<0.13"):
+        draft.environment[BACKEND] = value.upper()  # vllm/envs.py: names in capitals
+        draft.decide("attention_backend", f"by {BACKEND}: {draft.target.release.title} has no flag for it")
+    else:
+        draft.flag("attention_backend", FLAGS["attention_backend"], value)
 
 
 def _torch_compile(draft: Draft, value: str) -> None:
     if value == "off":
-        draft.add("torch_compile", "--compilation-config", json.dumps({"mode": 0}))
+        name = "level" if draft.target.release.within("<0.11.1") else "mode"  # vllm/config/compilation.py
+        draft.add("torch_compile", "--compilation-config", json.dumps({name: 0}))
     elif value == "on":
         draft.decide("torch_compile", "vLLM compiles by default")
 
@@ -159,6 +176,7 @@ EXPRESSIONS: dict[str, Expression] = {
     "memory_fraction": _memory_fraction,
     "scheduling": _scheduling,
     "cuda_graphs": _cuda_graphs,
+    "attention_backend": _attention_backend,
     "torch_compile": _torch_compile,
     "nodes.address": _nodes_address,
     "speculative.method": _speculative,

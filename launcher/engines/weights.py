@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from launcher.engines.release import TITLES
+from launcher.engines.release import TITLES, Release
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
 
@@ -72,11 +72,13 @@ class Table:
         rows: in order of preference.
         meanings: engine -> flag -> value -> intent.
         checkpoints: a quantized checkpoint's method -> the intent that it fulfils.
+        exact: flags of `meanings` whose values say more than an intent.
     """
 
     rows: tuple[Row, ...]
     meanings: dict[str, dict[str, dict[str, str]]]
     checkpoints: dict[str, str]
+    exact: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,29 @@ def table() -> Table:
     with (Path(__file__).parent / "data" / "weights.yaml").open(encoding="utf-8") as file:
         data = yaml.load(file, loader)  # noqa: S506 - a safe loader, the compiled one where there is one
     rows = tuple(Row(**{**row, "packages": tuple(row.get("packages", ()))}) for row in data["rows"])
-    return Table(rows, data["meanings"], data["checkpoints"])
+    return Table(rows, data["meanings"], data["checkpoints"], tuple(data["exact"]))
 
 
-def meaning(engine: str, flag: str, value: str) -> str | None:
-    """The intent that an engine's flag asks for: ``("sglang", "--torchao-config", "int8wo")`` -> ``"int8"``."""
-    return table().meanings[engine].get(flag, {}).get(value)
+def meaning(engine: str, flag: str, value: str, release: Release | None = None) -> str | None:
+    """The intent that an engine's flag asks for: ``("sglang", "--torchao-config", "int8wo")`` -> ``"int8"``.
+
+    Args:
+        engine: whose flag it is.
+        flag: its spelling.
+        value: what it is given.
+        release: where it is to run; there, a value that is more exact than the intent has no meaning but itself.
+    """
+    intent = table().meanings[engine].get(flag, {}).get(value)
+    if intent is None or release is None or flag not in table().exact:
+        return intent
+    here = [row for row in table().rows if row.engine == release.engine and release.within(row.releases)]
+    values = {row.arguments[flag] for row in here if flag in row.arguments}
+    return intent if not values or value in values else None
+
+
+def flags(engine: str) -> tuple[str, ...]:
+    """The flags by which an engine itself is told how to quantize: ``--quantization`` and its like."""
+    return tuple(table().meanings[engine])
 
 
 def choose(

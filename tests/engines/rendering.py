@@ -61,6 +61,7 @@ def command(  # noqa: PLR0913 - a request in parts
     device: str = "cuda",
     checkpoint: Checkpoint | None = None,
     name: str | None = None,
+    host: Target | None = None,
 ) -> Command:
     """The command for a release, as `launcher.plan` makes it, for hardware that this host need not have."""
     request = Request(preset, configs, variables or {}, options or {}, assignments, given, name)
@@ -69,7 +70,7 @@ def command(  # noqa: PLR0913 - a request in parts
     stack.append(read(text, *given))
     deployment = resolve(stack, preset)
     model = deployment.get("model")
-    return render(deployment, target(text, device), checkpoint or Checkpoint(model, model), name)
+    return render(deployment, host or target(text, device), checkpoint or Checkpoint(model, model), name)
 
 
 def value_of(made: Command, flag: str) -> str | None:

@@ -16,9 +16,9 @@ SMALL = Checkpoint("/m", "m", context_length=4096)
 TEXT = "vllm@0.33.0"
 
 
-def problems(settings: dict[str, object], checkpoint: Checkpoint = SMALL, gpus: int = 2) -> list[str]:
+def problems(settings: dict[str, object], checkpoint: Checkpoint = SMALL, gpus: int = 2, text: str = TEXT) -> list[str]:
     layer: Layer = {name: Setting(value, Origin("command line", name)) for name, value in settings.items()}
-    on = replace(target(TEXT), gpus=gpus)
+    on = replace(target(text), gpus=gpus)
     draft = Draft(Deployment(layer), on, checkpoint, catalog.load(on.release))
     return [each.what for each in fit.problems(draft)]
 
@@ -53,6 +53,20 @@ def test_what_cannot_be_is_refused(settings: dict[str, object], what: str) -> No
 )
 def test_what_may_be_is_left_alone(settings: dict[str, object]) -> None:
     assert problems(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "drafts"),
+    [("vllm@0.11.2", False), ("vllm@0.12.0", True), ("sglang@0.5.10.post1", False), ("sglang@0.5.11", True)],
+)
+def test_a_release_that_cannot_draft_for_a_model(text: str, drafts: bool) -> None:
+    draws = Checkpoint("/m", "m", architectures=("Qwen3VLForConditionalGeneration",))
+    found = problems({"speculative.method": "eagle3"}, draws, text=text)
+    assert [each.partition(": ")[2] for each in found] == [
+        f"{target(text).release.title} cannot draft for Qwen3VLForConditionalGeneration"
+    ] * (not drafts)
+    assert problems({}, draws, text=text) == []
+    assert problems({"speculative.method": "eagle3"}, text=text) == []
 
 
 def test_what_is_not_known_is_left_alone(tmp_path: Path) -> None:

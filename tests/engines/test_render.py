@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,22 +75,22 @@ def test_no_key_is_forgotten_here() -> None:
     assert VALUES.keys() | ELSEWHERE == keys.BY_NAME.keys()
 
 
-@pytest.mark.parametrize("text", RELEASES)
 @pytest.mark.parametrize(
     ("key", "value", "beside"), [(key, value, beside) for key, (texts, beside) in VALUES.items() for value in texts]
 )
-def test_no_value_of_any_key_is_dropped_in_silence(text: str, key: str, value: str, beside: dict[str, str]) -> None:
-    without = command(text, options=_without(key, beside))
-    made, errors = attempt(lambda: command(text, options={**beside, key: value}))
-    if made is None:
-        told = " ".join(f"{each.what} {each.where}" for each in errors)
-        assert key in told or keys.BY_NAME[key].option in told
-        assert TITLES[release(text).engine] in told
-        assert all(each.fix or "is none of" in each.what for each in errors)
-        return
-    assert facts(made) != facts(without)
-    own = [argument.setting for argument in made.arguments if argument.key == key]
-    assert all(setting and setting.origin.place == keys.BY_NAME[key].option for setting in own)
+def test_no_value_of_any_key_is_dropped_in_silence(key: str, value: str, beside: dict[str, str]) -> None:
+    """On any release: it changes the command, or is refused with the reason and what to do."""
+    for text in RELEASES:
+        made, errors = attempt(partial(command, text, options={**beside, key: value}))
+        if made is None:
+            told = " ".join(f"{each.what} {each.where}" for each in errors)
+            assert key in told or keys.BY_NAME[key].option in told, text
+            assert TITLES[release(text).engine] in told, text
+            assert all(each.fix or "is none of" in each.what for each in errors), text
+            continue
+        assert facts(made) != facts(command(text, options=_without(key, beside))), text
+        own = [argument.setting for argument in made.arguments if argument.key == key]
+        assert all(setting and setting.origin.place == keys.BY_NAME[key].option for setting in own), text
 
 
 def _without(key: str, beside: dict[str, str]) -> dict[str, str]:
@@ -216,6 +217,26 @@ def test_intents_of_a_higher_layer_win_over_an_exact_method(tmp_path: Path) -> N
     file = config(tmp_path, "args: {sglang: {--quantization: awq}}\n")
     made = command("sglang@0.5.17", configs=(file,), options={"weights": "fp8"})
     assert value_of(made, "--quantization") == "fp8"
+
+
+def test_torchao_is_an_exact_method_too(tmp_path: Path) -> None:
+    file = config(tmp_path, "args: {sglang: {--torchao-config: int4wo-64}}\n")
+    made = command("sglang@0.5.9", configs=(file,), preset="balanced")
+    assert value_of(made, "--torchao-config") == "int4wo-64"
+    assert "--quantization" not in made.argv
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "since"),
+    [("vllm@0.11.0", "nodes.count", "vLLM 0.11.1"), ("sglang@0.5.6.post2", "multimodal.images", "SGLang 0.5.7")],
+)
+def test_a_key_that_came_later_is_refused_with_the_release_that_has_it(text: str, key: str, since: str) -> None:
+    given = NODES if key.startswith("nodes") else {}
+    with pytest.raises(ServeError) as caught:
+        command(text, options={**given, key: "2"})
+    (error,) = [each for each in caught.value.every() if each.what.startswith(f"{key} ")]
+    assert error.what == f"{key} 2: {release(text).title} has no flag for it"
+    assert error.fix == f"leave {key} unset, or take {since} or later"
 
 
 def test_all_problems_of_a_deployment_are_told_at_once() -> None:

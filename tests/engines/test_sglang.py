@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from launcher.engines import catalog
 from launcher.errors import ServeError
-from tests.engines.rendering import command, value_of
+from tests.engines.rendering import RELEASES as EVERY
+from tests.engines.rendering import command, release, value_of
 
 RELEASES = ("sglang@0.5.15.post1", "sglang@0.5.17", "sglang@0.5.23")
 
@@ -48,7 +50,13 @@ def test_graphs_off_in_the_words_of_the_release(text: str) -> None:
     argv = command(text, options={"cuda_graphs": "off"}).argv
     new = "--cuda-graph-backend-decode disabled --cuda-graph-backend-prefill disabled"
     assert " ".join(argv).endswith(new if "--cuda-graph-backend-decode" in argv else "--disable-cuda-graph")
-    assert ("--cuda-graph-backend-decode" in argv) or text == "sglang@0.5.15.post1"
+    assert "--cuda-graph-backend-decode" in argv
+
+
+def test_graphs_before_decode_and_prefill_had_their_own() -> None:
+    assert value_of(command("sglang@0.5.13.post1", options={"cuda_graphs": "4"}), "--cuda-graph-max-bs") == "4"
+    assert command("sglang@0.5.13.post1", options={"cuda_graphs": "off"}).argv[-1] == "--disable-cuda-graph"
+    assert value_of(command("sglang@0.5.14", options={"cuda_graphs": "4"}), "--cuda-graph-max-bs-decode") == "4"
 
 
 @pytest.mark.parametrize(
@@ -99,9 +107,10 @@ def test_the_hub_that_is_asked(source: str, value: str) -> None:
     assert command("sglang@0.5.23", options={"source": source}).environment == {"SGLANG_USE_MODELSCOPE": value}
 
 
-@pytest.mark.parametrize("text", RELEASES)
+@pytest.mark.parametrize("text", [text for text in EVERY if text.startswith("sglang")])
 def test_the_key_goes_by_a_file_that_argv_only_names(text: str) -> None:
     made = command(text, options={"api_key": "auto"}, name="n")
+    assert catalog.load(release(text)).find("--config")
     assert made.secret is not None
     assert (made.secret.variable, made.secret.config_key) == (None, "api-key")
     assert made.secret_file is not None

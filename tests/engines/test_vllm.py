@@ -51,6 +51,33 @@ def test_graphs_and_compilation_off() -> None:
     assert command("vllm@0.33.0", options={"cuda_graphs": "auto"}).argv == command("vllm@0.33.0").argv
 
 
+def test_the_longest_context_that_fits_where_the_release_can_find_it() -> None:
+    assert value_of(command("vllm@0.14.0", options={"context_length": "auto"}), "--max-model-len") == "auto"
+    for text in ("vllm@0.11.0", "vllm@0.12.0", "vllm@0.13.0"):
+        made = command(text, options={"context_length": "auto"})
+        assert made.argv == command(text).argv
+        (decision,) = made.decisions
+        assert "does not start where the memory is too small" in decision.text
+
+
+def test_graphs_and_compilation_in_the_words_of_the_oldest() -> None:
+    made = command("vllm@0.11.0", options={"cuda_graphs": "16", "torch_compile": "off"})
+    assert value_of(made, "--cuda-graph-sizes") == "16"
+    assert json.loads(value_of(made, "--compilation-config") or "") == {"level": 0}
+    made = command("vllm@0.11.1", options={"cuda_graphs": "16", "torch_compile": "off"})
+    assert value_of(made, "--max-cudagraph-capture-size") == "16"
+    assert json.loads(value_of(made, "--compilation-config") or "") == {"mode": 0}
+
+
+def test_attention_by_variable_where_there_is_no_flag() -> None:
+    made = command("vllm@0.12.0", options={"attention_backend": "flashinfer"})
+    assert made.environment == {"VLLM_ATTENTION_BACKEND": "FLASHINFER"}
+    assert [each.key for each in made.decisions] == ["attention_backend"]
+    assert "--attention-backend" not in made.argv
+    made = command("vllm@0.13.0", options={"attention_backend": "flashinfer"})
+    assert (value_of(made, "--attention-backend"), made.environment) == ("flashinfer", {})
+
+
 def test_several_hosts() -> None:
     made = command(
         "vllm@0.33.0", options={"nodes.count": "2", "nodes.rank": "1", "nodes.address": "10.0.0.1:5000"}

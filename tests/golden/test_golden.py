@@ -1,4 +1,4 @@
-"""Every preset on every release renders to what the golden files say."""
+"""Every preset renders to what the golden files say."""
 
 import difflib
 from pathlib import Path
