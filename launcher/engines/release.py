@@ -60,3 +60,16 @@ def parse(text: str, where: str = "") -> tuple[str, str | None]:
                 f"{version!r} is not a version of {TITLES[name]}", where=where, fix=f"write it like {name}@0.32.0"
             ) from None
     return name, version or None
+
+
+def exactly(text: str, where: str = "") -> Release:
+    """``vllm@0.33.0`` as a release.
+
+    Raises:
+        ServeError: an engine that we do not know, or no version.
+    """
+    engine, version = parse(text, where)
+    if version is None:
+        what = f"{text!r} names no version"
+        raise ServeError(what, where=where, fix=f"write it like {engine}@0.32.0; serve releases lists them")
+    return Release(engine, version)

@@ -1,7 +1,7 @@
 """The words of a command line that are none of our options: MODEL, and the engine's own flags in its exact spelling.
 
 A flag that means a key sets the key; any other flag that the release has passes through checked; a flag that it does
-not have is refused with what replaces it.
+not have is refused with what replaces it. The engine's parser would complete abbreviations; here they are refused.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Any
 from launcher.config import keys
 from launcher.config.layers import Layer, Origin, Setting
 from launcher.config.values import show
-from launcher.engines.catalog import Catalog, Flag
-from launcher.engines.draft import exact
+from launcher.engines import arguments
+from launcher.engines.arguments import Stray, Use
+from launcher.engines.catalog import Catalog
 from launcher.engines.engine import Engine
-from launcher.engines.meanings import Meaning, instead, means
+from launcher.engines.hints import instead
+from launcher.engines.meanings import Meaning, means
 from launcher.engines.render import RESERVED
 from launcher.errors import ServeError
 
@@ -27,20 +29,21 @@ def read(words: tuple[str, ...], engine: Engine, known: Catalog) -> Layer:
     Raises:
         ServeError: a word or flag that the release does not take; all of them at once.
     """
+    reading = arguments.read(words, known, "module")
+    found: list[tuple[int, Use | Stray | str]] = [(use.place, use) for use in reading.uses]
+    found += [(stray.place, stray if stray.is_flag else stray.written) for stray in reading.strays]
+    if reading.model is not None:
+        found.append((reading.model, words[reading.model]))
     layer: Layer = {}
-    problems: list[ServeError] = []
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
+    problems = [ServeError(why, where=words[place]) for place, why in reading.complaints if place is not None]
+    for _, each in sorted(found, key=lambda pair: pair[0]):
         try:
-            found = _flag(word, rest, engine, known) if word.startswith("-") else _model(word, layer)
-            if twice := contradictions(layer, found):
+            made = _model(each, layer) if isinstance(each, str) else _flag(each, engine, known)
+            if twice := contradictions(layer, made):
                 raise twice[0]
-            layer |= found
+            layer |= made
         except ServeError as error:
             problems.append(error)
-            while rest and not rest[0].startswith("-"):
-                rest.pop(0)  # what follows a wrong flag is its value, not a MODEL
     if problems:
         raise ServeError.gather(problems)
     return layer
@@ -71,22 +74,23 @@ def _model(word: str, layer: Layer) -> Layer:
         raise ServeError(f"model: {word!r} {error}", where="MODEL", fix="demo, a folder or a repository id") from None
 
 
-def _flag(word: str, rest: list[str], engine: Engine, known: Catalog) -> Layer:
-    """The setting that a flag makes with its values, which are taken from the rest."""
-    spelling, equals, value = word.partition("=")
-    if spelling.startswith("-O") and spelling != "-O" and known.find(spelling):
-        spelling, equals, value = "-O", "=", spelling[2:]  # vLLM's -O3
-    flag = known.find(spelling)
-    if flag is None:
-        text = value or (rest[0] if rest and not rest[0].startswith("-") else "")
-        raise ServeError(f"{known.release.title} has no flag {spelling}", fix=instead(spelling, text, known))
-    spelling = exact(flag, spelling)
-    values = (value,) if equals else _values(flag, spelling, rest)
+def _flag(each: Use | Stray, engine: Engine, known: Catalog) -> Layer:
+    """The setting that a flag makes with its values."""
+    title = known.release.title
+    if isinstance(each, Stray):
+        raise ServeError(f"{title} has no flag {each.written}", fix=instead(each.written, each.value, known))
+    if each.completed:
+        text = each.values[0] if len(each.values) == 1 else ""
+        raise ServeError(f"{title} has no flag {each.written}", fix=instead(each.written, text, known))
+    flag, spelling = each.flag, ".".join((each.spelling, *each.path))
+    if flag.refused:
+        raise ServeError(f"{title} refuses {spelling}: {flag.refused}", fix=instead(spelling, "", known))
+    if each.path and not flag.type.startswith("json"):
+        raise ServeError(f"{title} has no flag {spelling}", fix=f"{each.spelling} is no JSON value that has parts")
     origin = Origin("command line", spelling)
-    negated = spelling in flag.negations
-    meaning = means(engine, known, flag, values, negated=negated)
+    meaning = None if each.path else means(engine, known, flag, each.values, negated=each.negated)
     if flag.name not in RESERVED:  # nothing of what those are given is told back: it may be a key
-        _check(known, flag, spelling, values, meaning)
+        _check(each, known, meaning)
     if meaning:
         try:
             return {meaning.key: Setting(keys.BY_NAME[meaning.key].type.parse(meaning.text), origin)}
@@ -96,23 +100,20 @@ def _flag(word: str, rest: list[str], engine: Engine, known: Catalog) -> Layer:
             # any other value that only the engine knows goes to it as it is
     if why := RESERVED.get(flag.name):
         raise ServeError(f"{spelling} is not passed on", where=spelling, fix=why)
-    name = spelling if negated or "." in spelling else flag.name
-    given: Any = values if len(values) > 1 else values[0] if values else True
+    name = spelling if each.negated or each.path else flag.name
+    given: Any = each.values if len(each.values) > 1 else each.values[0] if each.values else True
     return {f"args.{engine.name}.{name}": Setting(given, origin)}
 
 
-def _values(flag: Flag, spelling: str, rest: list[str]) -> tuple[str, ...]:
-    """Takes a flag's values from the words that follow it, as argparse counts them."""
-    if not flag.takes_value or spelling in flag.negations:
-        return ()
-    most = flag.nargs if isinstance(flag.nargs, int) else 1 if flag.nargs in (None, "?") else len(rest)
-    values: list[str] = []
-    while rest and len(values) < most and (not rest[0].startswith("-") or _number(rest[0])):
-        values.append(rest.pop(0))
-    if not values and flag.nargs not in ("?", "*"):
+def _check(use: Use, known: Catalog, meaning: Meaning | None) -> None:
+    """Refuses what the release's parser would refuse."""
+    flag = use.flag
+    if use.problem and not use.values and flag.takes_value and not use.negated:
         fix = f"one of {', '.join(flag.choices)}" if flag.choices else "write it after the flag, or --flag=value"
-        raise ServeError("needs a value", where=spelling, fix=fix)
-    return tuple(values)
+        raise ServeError("needs a value", where=use.spelling, fix=fix)
+    if use.problem:
+        fix = f"serve's own option for it is {keys.BY_NAME[meaning.key].option}" if meaning else ""
+        raise ServeError(f"{known.release.title}: {use.problem}", where=use.spelling, fix=fix)
 
 
 def _number(word: str) -> bool:
@@ -121,14 +122,3 @@ def _number(word: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _check(known: Catalog, flag: Flag, spelling: str, values: tuple[str, ...], meaning: Meaning | None) -> None:
-    """Refuses what the release's parser would refuse."""
-    if spelling in flag.negations:
-        reason = f"it takes no value, {values[0]!r} given" if values else None
-    else:
-        reason = None if "." in spelling else known.check_value(flag, values)  # a part of a JSON value may be anything
-    if reason:
-        fix = f"serve's own option for it is {keys.BY_NAME[meaning.key].option}" if meaning else ""
-        raise ServeError(f"{known.release.title}: {reason}", where=spelling, fix=fix)
