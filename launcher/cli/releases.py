@@ -11,7 +11,8 @@ import typer
 from launcher.cli import show
 
 if TYPE_CHECKING:
-    from launcher.engines.catalog import Catalog, Flag
+    from launcher.engines.catalog import Catalog
+    from launcher.engines.flags import Flag
     from launcher.engines.release import Release
 
 HEADS = ("version", "released", "python", "torch", "cuda", "flags", "notes")
@@ -96,7 +97,7 @@ def _changes(before: Catalog, now: Catalog) -> dict[str, dict[str, str]]:
         "changed": {
             flag.name: text
             for then, flag in both
-            if (text := "; ".join(_differences(then, flag, before.takes(then), now.takes(flag))))
+            if (text := "; ".join(_differences(then, flag, then.takes, flag.takes)))
         },
         "new": {name: "" for name, flag in now.flags.items() if not (flag.refused or _usable(before.find(name)))},
     }

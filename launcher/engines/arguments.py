@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from launcher.engines import catalog, flexible
-from launcher.engines.catalog import Catalog, Flag
+from launcher.engines.catalog import Catalog
+from launcher.engines.flags import Flag
 from launcher.engines.flexible import UNKNOWN, Part, Token
 
 # What follows the program's name: "serve" for `vllm serve` and `sglang serve`, "module" for `python -m`.
@@ -259,7 +260,8 @@ class _Reader:
         last = catalog.last(name, self.known.release.engine)
         if last:
             return 0 if name in last[1].negations else _most(last[1])
-        return int(follow > 1 or not self.takes_model or self.model is not None)
+        named = self.model is not None or any(token.text.partition("=")[0] == "--model" for token in self.tokens)
+        return int(follow > 1 or named or not self.takes_model)
 
     def _checked(self, use: Use, *, explicit: bool = False) -> Use:
         """The use, with what the parser says against its values."""
@@ -267,7 +269,7 @@ class _Reader:
             return replace(use, problem=f"{use.spelling} takes no value") if explicit else use
         if any(UNKNOWN in value for value in use.values):
             return use
-        return replace(use, problem=self.known.check_value(use.flag, use.values))
+        return replace(use, problem=use.flag.refusal(use.values))
 
     def _word(self, token: Token) -> None:
         """A word that is nobody's value: the model, or too much."""
@@ -317,7 +319,7 @@ class _Reader:
 
     def _merged_problem(self, flag: Flag, parts: list[Part]) -> str | None:
         try:
-            return self.known.check_value(flag, (flexible.merged(parts, self.known.release),))
+            return flag.refusal((flexible.merged(parts, self.known.release),))
         except RecursionError:
             return f"{flag.name} is nested too deep"
 

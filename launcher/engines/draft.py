@@ -9,8 +9,9 @@ from typing import Any
 from launcher.config.layers import LAYERS, Setting
 from launcher.config.resolve import Deployment
 from launcher.config.values import show
-from launcher.engines.catalog import Catalog, Flag, history
+from launcher.engines.catalog import Catalog, history
 from launcher.engines.command import Argument, Decision
+from launcher.engines.flags import Flag
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError, nearest
 
@@ -153,7 +154,7 @@ class Draft:
             raise ServeError(f"{self.target.release.title} has no flag {spelling}", where=where)
         if flag.refused:
             raise ServeError(f"{self.target.release.title} refuses {spelling}: {flag.refused}", where=where)
-        if "." not in spelling and (reason := self.catalog.check_value(flag, values)):
+        if "." not in spelling and (reason := flag.refusal(values)):
             raise ServeError(f"{argument.key or spelling}: {self.target.release.title}: {reason}", where=where)
         if flag.name in COMPLETE and values and not self._plugins() and values[0] not in (*flag.choices, ""):
             near = f"; {close}" if (close := nearest(values[0], flag.choices)) else ""

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 
 from launcher.engines import sglang, vllm, weights
-from launcher.engines.catalog import Catalog, Flag
+from launcher.engines.catalog import Catalog
 from launcher.engines.engine import Engine
+from launcher.engines.flags import Flag
 
 BY_NAME: dict[str, Engine] = {engine.name: engine for engine in (vllm.ENGINE, sglang.ENGINE)}
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from launcher.engines import catalog
+from launcher.engines.catalog import Catalog
 from launcher.engines.release import Release
 
 
@@ -20,6 +23,7 @@ class Target:
         gpus: how many GPUs the host has.
         installed: whether the environment exists; a dry run may be rendered for one that does not.
         packages: names of optional packages found in the environment (``bitsandbytes``); None when not known.
+        probe: what the release's own parser said of its flags when it was installed, or None where nobody asked it.
     """
 
     release: Release
@@ -30,6 +34,16 @@ class Target:
     gpus: int = 0
     installed: bool = True
     packages: frozenset[str] | None = None
+    probe: Path | None = None
+
+    @property
+    def flags(self) -> Catalog:
+        """The flags of the release: as its own parser declares them if it was asked, else from our data.
+
+        Raises:
+            ServeError: the release is not in our data, or its probe cannot be read.
+        """
+        return catalog.of_probe(self.probe, self.release) if self.probe else catalog.load(self.release)
 
 
 @dataclass(frozen=True)

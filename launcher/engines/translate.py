@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launcher.engines import catalog, weights
-from launcher.engines.catalog import Catalog, Flag
+from launcher.engines.catalog import Catalog
+from launcher.engines.flags import Flag
 from launcher.engines.meanings import BY_NAME, means
 from launcher.engines.release import Release
 
@@ -140,32 +141,30 @@ def _same(old: Old, known: Catalog) -> Advice | None:
     for spelling in dict.fromkeys((old.spelling, *spellings)):
         flag = known.spellings.get(spelling)
         if flag and not flag.refused and (spelling in flag.negations) == old.negated:
-            words = _words(spelling, old, flag, known)
-            return Advice("same", words) if words else _renamed(spelling, old, flag, known)
+            words = _words(spelling, old, flag)
+            return Advice("same", words) if words else _renamed(spelling, old, flag)
     return None
 
 
-def _renamed(spelling: str, old: Old, flag: Flag, known: Catalog) -> Advice | None:
+def _renamed(spelling: str, old: Old, flag: Flag) -> Advice | None:
     """The flag with another word for its value, where the release has renamed that."""
     for name in old.flag.spellings:
         row = _table("successors.yaml")["renamed_values"][old.engine].get(name, {}).get(old.text)
-        if row and "value" in row and (words := _words(spelling, old, flag, known, (row["value"],))):
+        if row and "value" in row and (words := _words(spelling, old, flag, (row["value"],))):
             return Advice("words", words, note=row.get("note", ""), evidence=_listed(row["evidence"]))
         if row and "nothing" in row:
             return Advice("nothing", note=row["nothing"], evidence=_listed(row["evidence"]))
     return None
 
 
-def _words(
-    spelling: str, old: Old, flag: Flag, known: Catalog, values: tuple[str, ...] | None = None
-) -> tuple[str, ...]:
+def _words(spelling: str, old: Old, flag: Flag, values: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """The words of a flag with the old values, or none where it would not take them."""
     given = old.values if values is None else values
     if spelling in flag.negations:
         return () if given else (spelling,)
     if old.path:
         return (".".join((spelling, *old.path)), *given) if flag.type.startswith("json") else ()
-    if known.check_value(flag, given):
+    if flag.refusal(given):
         return ()
     if len(given) == 1 and re.match(r"-\D", given[0]):
         return (f"{spelling}={given[0]}",)  # apart, argparse would take the value for a flag
@@ -215,7 +214,7 @@ def _take(row: Mapping[str, Any], old: Old, known: Catalog) -> Advice | None:
     if "flag" in row:
         flag = known.find(row["flag"])
         spelling = (row["flag"] if not old.negated else next(iter(flag.negations), "")) if flag else ""
-        words = _words(spelling, old, flag, known) if flag and spelling else ()
+        words = _words(spelling, old, flag) if flag and spelling else ()
     else:
         template = row["words"] if "words" in row else row.get("values", {}).get(old.text, "")
         words = tuple(word.replace("{}", old.text) for word in shlex.split(template))
@@ -230,7 +229,7 @@ def _declared(old: Old, known: Catalog) -> Advice | None:
     flag = known.find(name)
     if flag is None or flag.refused or old.negated:
         return None
-    words = _words(name, old, flag, known, (value,) if equals else None)
+    words = _words(name, old, flag, (value,) if equals else None)
     return Advice("words", words, note=f"{old.known.release.title} names it itself") if words else None
 
 
@@ -247,7 +246,7 @@ def _predecessor(old: Old, known: Catalog) -> Advice | None:
     for name in _table("successors.yaml")["flags"][old.engine]:
         for row in _rows("flags", old.engine, name):
             if row.get("flag") in old.flag.spellings and (flag := known.find(name)) and not flag.refused:
-                words = _words(name, old, flag, known) if not old.negated else flag.negations[:1]
+                words = _words(name, old, flag) if not old.negated else flag.negations[:1]
                 if words:
                     return Advice("words", words, note="its name before", evidence=_listed(row["evidence"]))
     return None
@@ -285,7 +284,7 @@ def _counterpart(old: Old, known: Catalog) -> Advice | None:
         elif path:
             words = (row[other], *meant)
         else:
-            words = _words(stem, replace(old, path=()), flag, known, tuple(meant))
+            words = _words(stem, replace(old, path=()), flag, tuple(meant))
         if words:
             return Advice("words", words, note=row.get("note", ""), evidence=evidence)
     return None

@@ -7,7 +7,8 @@ from random import Random
 from hypothesis import strategies as st
 
 from launcher.engines import catalog
-from launcher.engines.catalog import Catalog, Flag
+from launcher.engines.catalog import Catalog
+from launcher.engines.flags import Flag
 
 VALUES = [
     "", "None", "auto", "7", "-1", "0", "1.5", "32k", "32K", "8Ki", "true", "fp8", "x", "a=b", "a,b", "a b", "-x", "--",

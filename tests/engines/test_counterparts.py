@@ -13,7 +13,8 @@ import yaml
 
 from launcher.config import keys
 from launcher.engines import catalog
-from launcher.engines.catalog import Catalog, Flag
+from launcher.engines.catalog import Catalog
+from launcher.engines.flags import Flag
 from launcher.engines.meanings import BY_NAME, means
 from launcher.engines.release import TITLES
 
@@ -133,7 +134,7 @@ def test_every_word_is_taken_by_a_release() -> None:
         for word in words(row, engine)
         if "." not in spelling  # the words of a part of JSON are the engine's own affair
         and not any(
-            not flag.takes_value if isinstance(word, bool) else known.check_value(flag, (word,)) is None
+            not flag.takes_value if isinstance(word, bool) else flag.refusal((word,)) is None
             for known, flag in everywhere(engine, spelling)
         )
     ]

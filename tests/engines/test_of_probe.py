@@ -39,7 +39,7 @@ def test_a_probe_is_a_catalog(tmp_path: Path) -> None:
     assert flag.spellings == ("--some-flag", "-x", "--no-some-flag")
     assert (flag.type, flag.nargs, flag.choices, flag.enforced, flag.repeats) == ("int", "+", ("1", "2"), True, True)
     assert known.find("--some_flag") == flag
-    assert known.check_value(flag, ("3",)) == "'3' is none of 1, 2"
+    assert flag.refusal(("3",)) == "'3' is none of 1, 2"
 
 
 def test_a_target_has_the_flags_that_were_probed(tmp_path: Path) -> None:

@@ -57,6 +57,6 @@ def test_it_renders_and_the_release_takes_it(name: str, text: str) -> None:
     assert len(reading.uses) == sum(argument.words[0].startswith("-") for argument in made.arguments)
     for use in reading.uses:
         assert use.written in known.spellings
-        assert known.check_value(use.flag, use.values) is None
+        assert use.flag.refusal(use.values) is None
         assert not use.flag.deprecated, use.written
     assert (reading.model is not None) == (release(text).engine == "vllm")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from launcher.config import keys
 from launcher.engines import catalog, words
-from launcher.engines.catalog import Flag
+from launcher.engines.flags import Flag
 from launcher.engines.meanings import BY_NAME
 from launcher.engines.render import RESERVED
 from launcher.errors import ServeError
