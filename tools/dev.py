@@ -110,7 +110,7 @@ CHECKS = (
     ("ruff", "format", "--check", "."),
     ("mypy",),
     ("lint-imports",),
-    ("shellcheck", "tools/lock", ".ci/run", "deploy/start_server.sh"),
+    ("shellcheck", "tools/lock", "tests/engine/lock", ".ci/run", "deploy/start_server.sh"),
 )
 
 

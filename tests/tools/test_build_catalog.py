@@ -160,6 +160,21 @@ def test_a_field_whose_type_cannot_be_read_stops_it(tmp_path: Path) -> None:
     assert "await_me" in said
 
 
+def wrapped(module: str, name: str) -> dict[str, str]:
+    """The sources with a field whose type is wrapped in another from outside of the wheel."""
+    path = "vllm/config/model.py"
+    text = VLLM[path].replace("import torch\n", f"import torch\n        from {module} import {name}\n")
+    return VLLM | {path: text.replace("eager: bool = False", f"eager: {name}[bool] = False")}
+
+
+def test_a_known_wrapper_is_the_type_within(tmp_path: Path) -> None:
+    assert flags(tmp_path, wrapped("pydantic", "SkipValidation"))["--eager"]["type"] == "bool"
+
+
+def test_a_type_in_an_unknown_wrapper_stops_it(tmp_path: Path) -> None:
+    assert "Wrapped[...]" in refused(tmp_path, wrapped("elsewhere", "Wrapped"))
+
+
 def test_source_that_is_not_python_stops_it(tmp_path: Path) -> None:
     said = refused(tmp_path, {"sglang/srt/server_args.py": "x = 1\nclass ServerArgs: print this\n"})
     assert "sglang/srt/server_args.py:2: " in said

@@ -70,7 +70,7 @@ class Outside:
         return Outside(f"{self._text}(...)", self.fault)
 
     def __getitem__(self, _key: object) -> Outside:
-        return Outside(f"{self._text}[...]", self.fault)
+        return Generic(f"{self._text}[...]", self.fault)
 
     def __or__(self, other: Any) -> Any:
         return typing.Union[self, other]  # noqa: UP007 - the operator being defined
@@ -91,6 +91,24 @@ class Outside:
 
     def __contains__(self, _item: object) -> bool:
         self._refuse()
+
+
+class Generic(Outside):
+    """``SomeType[int]`` of a type that is not in the wheel: it may be anything, so comparing it decides nothing."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the very same."""
+        return self is other or self._refuse()
+
+
+class SkipValidation:
+    """Stands in for ``pydantic.SkipValidation``, which at run time is ``Annotated`` and leaves the type as it is."""
+
+    def __class_getitem__(cls, kind: Any) -> Any:
+        """The type within."""
+        return kind
 
 
 class FieldInfo:
@@ -175,7 +193,7 @@ STANDARD: dict[str, Any] = {
     "os": _module(
         "os", environ={}, getenv=lambda _name, default=None: default, path=_module("os.path", join=posixpath.join)
     ),
-    "pydantic": _module("pydantic", Field=FieldInfo),
+    "pydantic": _module("pydantic", Field=FieldInfo, SkipValidation=SkipValidation),
     "pydantic.dataclasses": _dataclasses,
     "pydantic.fields": _module("pydantic.fields", FieldInfo=FieldInfo),
     "regex": re,
