@@ -51,8 +51,10 @@ def plan(request: Request) -> Command:
 
 def _flags_of(target: Target, settings: Layer) -> Catalog:
     try:
-        return catalog.load(target.release)
+        return target.flags
     except ServeError as error:
+        if target.probe:
+            raise
         names = ("engine_python", "engine_version", "engine")
         given = [settings[name].origin for name in names if name in settings]
         error.where = next((origin.place for origin in given if origin.layer != "launcher"), target.python)
@@ -131,6 +133,7 @@ def of_environment(environment: Environment) -> Target:
         capability=min((gpu.capability for gpu in gpus if gpu.capability), default=None),
         gpus=len(gpus),
         packages=environment.packages,
+        probe=environment.probe,
     )
 
 
@@ -153,7 +156,10 @@ def _best(candidates: list[Environment]) -> Environment:
     newest_first = sorted(candidates, key=lambda each: each.release, reverse=True)
     return min(
         newest_first,
-        key=lambda each: (each.release not in catalog.known(each.release.engine), ENGINES.index(each.release.engine)),
+        key=lambda each: (
+            not each.probe and each.release not in catalog.known(each.release.engine),
+            ENGINES.index(each.release.engine),
+        ),
     )
 
 

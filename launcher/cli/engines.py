@@ -34,7 +34,11 @@ def install(
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """List the releases that this host has."""
+    """List the releases that this host has.
+
+    Their flags are "probed" (the engine's own parser was asked when we installed it), "built in" (known to serve: also
+    for every environment that we did not make) or "unknown".
+    """
     from launcher.host import environments  # noqa: PLC0415 - not needed for --help
 
     rows = [_row(each) for each in environments.all_found()]
@@ -42,7 +46,8 @@ def list_(json: Json = False) -> None:
         show.as_json(rows)
     elif rows:
         show.table(
-            ("release", "device", "distribution", "python", "from"), [tuple(map(str, row.values())) for row in rows]
+            ("release", "device", "distribution", "python", "from", "flags"),
+            [tuple(map(str, row.values())) for row in rows],
         )
     else:
         print("no engine is installed; run: serve engines install vllm")
@@ -65,12 +70,16 @@ def remove(
 
 
 def _row(environment: Any) -> dict[str, str]:
+    from launcher.engines import catalog  # noqa: PLC0415 - not needed for --help
+
+    built_in = environment.release in catalog.known(environment.release.engine)
     return {
         "release": str(environment.release),
         "device": environment.device,
         "distribution": environment.distribution,
         "python": str(environment.python),
         "from": environment.source,
+        "flags": "probed" if environment.probe else "built in" if built_in else "unknown",
     }
 
 

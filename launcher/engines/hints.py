@@ -39,8 +39,12 @@ def instead(spelling: str, text: str, known: Catalog) -> str:
 def known_elsewhere(spelling: str, values: tuple[str, ...], known: Catalog) -> Old | None:
     """A flag that is none of a release's as the newest release that has it knows it, of either engine."""
     stem, _, path = spelling.partition(".")
-    if (last := catalog.last(stem, known.release.engine)) is None:
-        return gone_before(stem, values, known.release.engine)
+    engine = known.release.engine
+    last = catalog.last(stem, engine)
+    if last is None or last[0].engine != engine:  # what its own engine once had comes before the other's
+        gone = gone_before(stem.replace("_", "-") if engine == "vllm" else stem, values, engine)
+        if gone or last is None:
+            return gone
     release, flag = last
     exact = stem if stem in flag.spellings else stem.replace("_", "-")
     return Old(catalog.load(release), flag, exact, values, tuple(path.split(".")) if path else ())

