@@ -30,7 +30,7 @@ import launcher
 from benchmarks import peers
 from launcher.config import presets
 from launcher.engines import arguments, catalog
-from launcher.engines.catalog import Flag
+from launcher.engines.flags import Flag
 from launcher.engines.release import TITLES, Release
 
 ROOT = Path(__file__).resolve().parent.parent

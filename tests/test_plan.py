@@ -131,7 +131,9 @@ def test_what_the_installed_parser_said_beats_the_built_in_catalog(host: Path) -
     assert ask("a/m", "--of-this-build", "a", engine="vllm@0.33.0").argv[-2:] == ["--of-this-build", "a"]
     assert "'c' is none of a, b" in refused("a/m", "--of-this-build", "c", engine="vllm@0.33.0").what
     assert refused("a/m", "--max-num-seqs", "4", engine="vllm@0.33.0").what == "vLLM 0.33.0 has no flag --max-num-seqs"
-    assert refused("a/m", "--of-this-build", "a", engine="vllm@0.32.0").what == "vLLM 0.32.0 has no flag --of-this-build"
+    assert (
+        refused("a/m", "--of-this-build", "a", engine="vllm@0.32.0").what == "vLLM 0.32.0 has no flag --of-this-build"
+    )
     assert host.exists()
 
 

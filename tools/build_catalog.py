@@ -7,7 +7,9 @@
 A wheel is downloaded into a temporary folder, read there, and deleted; the index is the one of the user's settings for
 uv or pip. Nothing of the wheel is imported and neither torch nor a GPU is needed: ``catalog.interpret`` evaluates the
 source that builds the parser, and ``launcher/engines/probe.py`` asks the parser that comes out, as it asks a real one.
-Whatever cannot be read stops the program with file:line, and no file is changed.
+Whatever cannot be read stops the program with file:line, and no file is changed. So does a flag that stands in the
+source in plain words and is not in the parser (``catalog.literals``), and a statement that was not run and may change
+what the parser was built from (``catalog.effects``).
 
 The data, ``ENGINE.flags.json``: ``releases`` says of each release its ``distribution``, the versions of ``python`` and
 ``torch`` that it requires, the ``cuda`` that this torch is built for, the day it was ``released``, and why it was

@@ -72,7 +72,7 @@ def _rows(node: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def words_of(name: str, row: dict[str, Any]) -> frozenset[str]:
     """The words of a row, without the dashes of long flags."""
     values = row.get("values") or {}
-    fields = [str(row.get(field, "")) for field in ("flag", "words", "value", "nothing", "note")]
+    fields = [str(row.get(field, "")) for field in ("flag", "words", "value", "nothing", "needless", "lost", "note")]
     text = " ".join([name, *fields, *map(str, values.values())])
     flags = [part for flag in _FLAG.findall(text) for part in flag.split(".")]
     other = [

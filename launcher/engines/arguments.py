@@ -70,6 +70,7 @@ class Stray:
         candidates: the spellings that it may be an abbreviation of, where that is why it is refused.
         value: what was written after the flag, if anything.
         places: of the words that were written after it and are no flags.
+        is_flag: whether the parser takes it for a flag.
     """
 
     written: str
@@ -77,11 +78,7 @@ class Stray:
     candidates: tuple[str, ...] = ()
     value: str = ""
     places: tuple[int, ...] = ()
-
-    @property
-    def is_flag(self) -> bool:
-        """Whether it looks like a flag."""
-        return self.written.startswith("-")
+    is_flag: bool = True
 
 
 @dataclass(frozen=True)
@@ -278,7 +275,7 @@ class _Reader:
         elif UNKNOWN in token.text:
             self.opaque.append(token.place)
         else:
-            self.strays.append(Stray(token.text, token.place))
+            self.strays.append(Stray(token.text, token.place, is_flag=False))
 
     def take_parts(self, name: str, parts: list[Part]) -> None:
         """A JSON value that was given in parts, checked as a whole."""

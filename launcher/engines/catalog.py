@@ -72,7 +72,7 @@ class Catalog:
         import difflib  # noqa: PLC0415 - only needed on the way to an error
 
         word = spelling if self.release.engine == "sglang" else spelling.replace("_", "-")
-        return next(iter(difflib.get_close_matches(word, self._sorted, n=1, cutoff=0.7)), None)
+        return next(iter(difflib.get_close_matches(word, self._sorted, n=1, cutoff=0.8)), None)
 
 
 def _plain(engine: str, spelling: str) -> str:
@@ -93,7 +93,7 @@ class Facts:
         distribution: the name of its package.
         python: the versions of Python that it takes, such as ``<3.15,>=3.11``.
         torch: the version of torch that it pins, such as ``==2.14.0``; "" where it pins none.
-        cuda: the version of CUDA that its wheel was built for, such as ``13.0``; "" where its metadata does not say.
+        cuda: the version of CUDA that the torch it pins brings along, such as ``13.0``; "" where that is not known.
         released: the day on which it was published, such as ``2026-11-02``.
         yanked: why it was withdrawn from the registry, or "".
         x86: whether there is a wheel for x86-64.
@@ -167,7 +167,7 @@ def load(release: Release) -> Catalog:
     if release not in releases:
         raise ServeError(
             f"the flags of {release.title} are not known",
-            fix=f"known releases of {TITLES[release.engine]}: {', '.join(each.version for each in releases)}",
+            fix=f"{releases[0].version} to {releases[-1].version} are known: serve releases {release.engine}",
         )
     place = _order(release.engine)[release.version]
     flags = {

@@ -110,6 +110,8 @@ class Draft:
         values = tuple(map(str, setting.value if isinstance(setting.value, tuple) else (setting.value,)))
         if len(values) == 1 and re.match(r"-\D", values[0]):
             return (f"{flag}={values[0]}",)  # apart, argparse would take the value for a flag
+        if known.repeats:
+            return tuple(word for value in values for word in (flag, value))
         return (flag, *values)
 
     def _first(self, key: str, spellings: tuple[str, ...]) -> tuple[Flag, str]:
@@ -146,6 +148,8 @@ class Draft:
     def _check(self, argument: Argument) -> None:
         spelling, equals, value = argument.words[0].partition("=")
         values = (value,) if equals else argument.words[1:]
+        if (known := self.catalog.find(spelling)) and known.repeats:
+            values = values[:1]  # as the others
         if re.match(r"-O\w", spelling):
             spelling, values = "-O", (spelling[2:],)  # vLLM's -O3
         flag = self.catalog.find(spelling)

@@ -71,6 +71,8 @@ def _told(advice: Advice) -> str:
         return f"write {shlex.join(advice.words)}{note}"
     if advice.environment:
         return "write " + " ".join(f"--set env.{name}={value}" for name, value in advice.environment.items()) + note
+    if advice.how == "lost":
+        return f"choose by hand: {advice.note}"
     return f"leave it out: {advice.note}" if advice.how == "nothing" else "it has no counterpart that we know of"
 
 

@@ -18,10 +18,13 @@ from typing import Any, Literal
 from launcher.engines import catalog, weights
 from launcher.engines.catalog import Catalog
 from launcher.engines.flags import Flag
+from launcher.engines.flexible import UNKNOWN
 from launcher.engines.meanings import BY_NAME, means
 from launcher.engines.release import Release
+from launcher.engines.vllm import drafts
 
 _DATA = Path(__file__).parent / "data"
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Advice:
 
     Attributes:
         how: ``same`` (the release has it), ``words`` (others take its place), ``keys`` (a key of ours, which the
-            engine's own module writes), ``environment``, ``nothing`` (it has no place any more), ``unknown``.
+            engine's own module writes), ``environment``, ``nothing`` (it is not needed any more), ``lost`` (a person
+            must choose what to write), ``unknown``.
         words: to write, for ``same`` and ``words``.
         keys: names of keys to their texts.
         environment: variables to set.
@@ -72,12 +76,17 @@ class Advice:
         evidence: where it was read: release, path and line.
     """
 
-    how: Literal["same", "words", "keys", "environment", "nothing", "unknown"]
+    how: Literal["same", "words", "keys", "environment", "nothing", "lost", "unknown"]
     words: tuple[str, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     evidence: tuple[str, ...] = ()
+
+
+# Keys whose values are the engine's own words.
+OWN_WORDS = frozenset({"attention_backend", "reasoning_parser", "tool_call_parser"})
+_OWN = Advice("lost", note="its value is a word of the one engine, and which of the other's it means is not known")
 
 
 def advise(old: Old, known: Catalog) -> Advice:
@@ -87,9 +96,29 @@ def advise(old: Old, known: Catalog) -> Advice:
         old: the flag as it was written.
         known: the release at hand.
     """
+    switch = old.negated or not old.flag.takes_value
+    return _switched(old, known) if switch and old.values and not old.path else _advice(old, known)
+
+
+def _switched(old: Old, known: Catalog) -> Advice:
+    """``--switch=true`` and ``--switch=false``, which no parser takes, as what they mean."""
+    meant = _BOOLEANS.get(old.text.lower())
+    if meant is None:
+        return Advice("unknown")
+    others = (old.flag.name,) if old.negated else old.flag.negations
+    spelling = old.spelling if meant else next(iter(others), "")
+    if not spelling:
+        return Advice("nothing", note=f"{old.spelling} is off unless it is given")
+    return _advice(replace(old, spelling=spelling, values=()), known)
+
+
+def _advice(old: Old, known: Catalog) -> Advice:
     if old.engine != known.release.engine:
-        row = _counterpart(old, known)  # words of keys that are the engine's own, such as parsers, have rows too
-        return row if row and row.words else by_key(old) or row or Advice("unknown")
+        row, key = _counterpart(old, known), by_key(old)
+        if key and OWN_WORDS.intersection(key.keys):  # only a row knows the other engine's word
+            (name,) = key.keys
+            return replace(row, how="keys", words=(), keys={name: _last(row.words)}) if row and row.words else row or _OWN
+        return row if row and row.words else key or row or Advice("unknown")
     if same := _same(old, known):
         return same
     return successor(old, known) or by_key(old) or _predecessor(old, known) or Advice("unknown")
@@ -98,6 +127,8 @@ def advise(old: Old, known: Catalog) -> Advice:
 def successor(old: Old, known: Catalog) -> Advice | None:
     """What replaced a flag in a release of its engine, whether the release still has it or not; None if not known."""
     for row in _successors(old):
+        if UNKNOWN in old.text and ("values" in row or row.get("key") == "weights"):
+            return Advice("unknown")  # it depends on the value, which is known only when the command runs
         if found := _take(row, old, known):
             return found
     return _declared(old, known)
@@ -142,18 +173,20 @@ def _same(old: Old, known: Catalog) -> Advice | None:
         flag = known.spellings.get(spelling)
         if flag and not flag.refused and (spelling in flag.negations) == old.negated:
             words = _words(spelling, old, flag)
-            return Advice("same", words) if words else _renamed(spelling, old, flag)
+            listed = bool(old.path) or not flag.choices or set(old.values) <= set(flag.choices)
+            same = Advice("same", words) if words else None
+            return same if listed and same else _renamed(spelling, old, flag, known) or same
     return None
 
 
-def _renamed(spelling: str, old: Old, flag: Flag) -> Advice | None:
+def _renamed(spelling: str, old: Old, flag: Flag, known: Catalog) -> Advice | None:
     """The flag with another word for its value, where the release has renamed that."""
     for name in old.flag.spellings:
         row = _table("successors.yaml")["renamed_values"][old.engine].get(name, {}).get(old.text)
         if row and "value" in row and (words := _words(spelling, old, flag, (row["value"],))):
             return Advice("words", words, note=row.get("note", ""), evidence=_listed(row["evidence"]))
-        if row and "nothing" in row:
-            return Advice("nothing", note=row["nothing"], evidence=_listed(row["evidence"]))
+        if row and ("nothing" in row or "lost" in row):
+            return _take(row, old, known)
     return None
 
 
@@ -164,7 +197,7 @@ def _words(spelling: str, old: Old, flag: Flag, values: tuple[str, ...] | None =
         return () if given else (spelling,)
     if old.path:
         return (".".join((spelling, *old.path)), *given) if flag.type.startswith("json") else ()
-    if flag.refusal(given):
+    if not any(UNKNOWN in value for value in given) and flag.refusal(given):
         return ()
     if len(given) == 1 and re.match(r"-\D", given[0]):
         return (f"{spelling}={given[0]}",)  # apart, argparse would take the value for a flag
@@ -172,11 +205,18 @@ def _words(spelling: str, old: Old, flag: Flag, values: tuple[str, ...] | None =
 
 
 def by_key(old: Old) -> Advice | None:
-    """The key of ours that a flag means, or None if none does."""
+    """The keys of ours that a flag means, or None if it means none."""
     if old.path:
         return None
+    if old.engine == "vllm" and old.flag.name == "--speculative-config" and (texts := drafts(old.text)):
+        return Advice("keys", keys=texts)
     meaning = means(BY_NAME[old.engine], old.known, old.flag, old.values, negated=old.negated)
     return Advice("keys", keys={meaning.key: meaning.text}) if meaning else None
+
+
+def _last(words: tuple[str, ...]) -> str:
+    """The value of a flag in its words."""
+    return words[-1] if len(words) > 1 else words[0].partition("=")[2]
 
 
 # Within one engine
@@ -199,8 +239,9 @@ def _take(row: Mapping[str, Any], old: Old, known: Catalog) -> Advice | None:
     note, evidence = row.get("note", ""), _listed(row["evidence"])
     if "releases" in row and not known.release.within(row["releases"]):
         return None
-    if "nothing" in row:
-        return Advice("nothing", note=row["nothing"], evidence=evidence)
+    if "nothing" in row or "lost" in row:
+        how: Literal["nothing", "lost"] = "nothing" if "nothing" in row else "lost"
+        return Advice(how, note=row[how], evidence=evidence)
     if "environment" in row and not old.negated:
         name, _, value = row["environment"].replace("{}", old.text).partition("=")
         return Advice("environment", environment={name: value}, note=note, evidence=evidence)
@@ -261,21 +302,21 @@ def _counterpart(old: Old, known: Catalog) -> Advice | None:
     whole = old.flag.spellings
     part = tuple(".".join((spelling, *old.path)) for spelling in whole) if old.path else whole
     for row in _table("counterparts.yaml")["rows"]:
-        if row.get(mine) not in part and not ("nothing" in row and row.get(mine) in whole):
+        alone = row.keys() & {"needless", "nothing"}
+        if row.get(mine) not in part and not (alone and row.get(mine) in whole):
             continue
         evidence = _listed(row["evidence"])
-        if "nothing" in row:
-            return Advice("nothing", note=row["nothing"], evidence=evidence)
+        if "needless" in row and not old.negated:
+            return Advice("nothing", note=row["needless"], evidence=evidence)
+        if alone:
+            return Advice(
+                "lost", note=row.get("nothing") or f"the contrary of it: {row['needless']}", evidence=evidence
+            )
         stem, _, path = row[other].partition(".")
         flag = known.find(stem)
-        if flag is None:
+        meant = _meant(row, old)
+        if flag is None or meant is None:
             continue
-        given: tuple[str | bool, ...] = old.values if old.flag.takes_value and not old.negated else (not old.negated,)
-        values = row.get("values", {})
-        values = values if mine == "vllm" else {theirs: ours for ours, theirs in values.items()}
-        if row.get("only") and not all(word in values for word in given):
-            continue
-        meant = [values.get(word, word) for word in given]
         if len(meant) == 1 and isinstance(meant[0], bool):  # a switch, to be given or not
             spelling = flag.name if meant[0] is not bool(row.get("opposite")) else next(iter(flag.negations), "")
             if not spelling:
@@ -288,6 +329,17 @@ def _counterpart(old: Old, known: Catalog) -> Advice | None:
         if words:
             return Advice("words", words, note=row.get("note", ""), evidence=evidence)
     return None
+
+
+def _meant(row: Mapping[str, Any], old: Old) -> list[Any] | None:
+    """What a flag was given in the other engine's words, true or false for a switch; None where the row has none."""
+    given: tuple[str | bool, ...] = old.values if old.flag.takes_value and not old.negated else (not old.negated,)
+    values = row.get("values", {})
+    values = values if old.engine == "vllm" else {theirs: ours for ours, theirs in values.items()}
+    unknown = values and UNKNOWN in old.text
+    if unknown or (row.get("only") and not all(word in values for word in given)):
+        return None
+    return [values.get(word, word) for word in given]
 
 
 def _listed(evidence: str | list[str]) -> tuple[str, ...]:

@@ -137,6 +137,18 @@ def _speculative(draft: Draft, method: str) -> None:
     )
 
 
+def drafts(config: str) -> dict[str, str]:
+    """The keys, with their texts, that a ``--speculative-config`` means; none where it says more than they can."""
+    try:
+        given = json.loads(config)
+    except ValueError:
+        return {}
+    names = {"method": "method", "model": "draft_model", "num_speculative_tokens": "steps"}
+    if not isinstance(given, dict) or not set(given) <= set(names) or given.get("method") != "eagle3":
+        return {}
+    return {f"speculative.{names[name]}": str(value) for name, value in given.items()}
+
+
 def _within_speculative(_draft: Draft, _value: Any) -> None:
     """Said by `_speculative`, in one JSON."""
 

@@ -39,7 +39,9 @@ def read(words: tuple[str, ...], engine: Engine, known: Catalog) -> Layer:
     for _, each in sorted(found, key=lambda pair: pair[0]):
         try:
             made = _model(each, layer) if isinstance(each, str) else _flag(each, engine, known)
-            if twice := contradictions(layer, made):
+            if isinstance(each, Use) and each.flag.repeats:
+                made = _with_those_before(made, layer)
+            elif twice := contradictions(layer, made):
                 raise twice[0]
             layer |= made
         except ServeError as error:
@@ -47,6 +49,17 @@ def read(words: tuple[str, ...], engine: Engine, known: Catalog) -> Layer:
     if problems:
         raise ServeError.gather(problems)
     return layer
+
+
+def _with_those_before(made: Layer, layer: Layer) -> Layer:
+    """A flag each use of which adds to those before: all of its values."""
+    ((name, setting),) = made.items()
+    if (before := layer.get(name)) is None:
+        return made
+    values = [
+        value for each in (before.value, setting.value) for value in (each if isinstance(each, tuple) else (each,))
+    ]
+    return {name: Setting(tuple(values), setting.origin)}
 
 
 def contradictions(one: Layer, other: Layer) -> list[ServeError]:

@@ -16,14 +16,17 @@ from launcher.engines import catalog
 from launcher.engines.catalog import Catalog
 from launcher.engines.flags import Flag
 from launcher.engines.meanings import BY_NAME, means
-from launcher.engines.release import TITLES
+from launcher.engines.release import TITLES, Release
+from launcher.engines.translate import Old, advise
 
 Row = dict[str, Any]
 
 FILE = Path(catalog.__file__).parent / "data" / "counterparts.yaml"
 DATA: dict[str, list[Row]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 ROWS = DATA["rows"]
-FIELDS = {"vllm", "sglang", "values", "only", "opposite", "note", "nothing", "evidence"}
+ALONE = {"needless", "nothing"}  # the kinds of rows that name no counterpart
+FIELDS = {"vllm", "sglang", "values", "only", "opposite", "note", "evidence"} | ALONE
+TEXTS = ("note", *sorted(ALONE))
 EVIDENCE = re.compile(r"(vllm|sglang) (\S+) \1/[\w./-]+\.py:[1-9]\d*")
 # Keys that take the engine's own words: their rows translate the words, where a key alone translates the flag.
 OWN_WORDS = {key.name for key in keys.KEYS if "engine's own name" in key.help}
@@ -61,13 +64,14 @@ def faults(row: Row) -> Iterator[str]:
     """What is wrong with the shape of a row, whatever it names."""
     if strange := set(row) - FIELDS:
         yield f"unknown fields: {strange}"
-    if len(named(row)) != (1 if "nothing" in row else 2):
-        yield "two flags, or one and why it has nothing"
-    if "nothing" in row and set(row) & {"values", "only", "opposite", "note"}:
+    alone = ALONE & set(row)
+    if (len(named(row)), len(alone)) not in {(2, 0), (1, 1)}:
+        yield "two flags, or one and why it has none beside it"
+    if alone and set(row) & {"values", "only", "opposite", "note"}:
         yield "a row without a counterpart translates nothing"
     if any(row.get(name, True) is not True for name in ("only", "opposite")) or ("only" in row and "values" not in row):
         yield "only and opposite are true or not there, and only is about values"
-    if any(not isinstance(row.get(name, "-"), str) or not row.get(name, "-") for name in ("note", "nothing")):
+    if any(not isinstance(row.get(name, "-"), str) or not row.get(name, "-") for name in TEXTS):
         yield "a note is text"
     values = row.get("values", {"": ""})
     if not isinstance(values, dict) or not all(isinstance(word, str) for word in values):
@@ -79,7 +83,7 @@ def faults(row: Row) -> Iterator[str]:
         isinstance(line, str) and EVIDENCE.fullmatch(line) for line in evidence
     ):
         yield "evidence is a list of RELEASE PATH:LINE"
-    elif wanted := {*TITLES} - ({*named(row)} if "nothing" in row else set()) - {line.split()[0] for line in evidence}:
+    elif wanted := {*TITLES} - ({*named(row)} if alone else set()) - {line.split()[0] for line in evidence}:
         yield f"nothing was read in {wanted}"
 
 
@@ -101,7 +105,11 @@ GOOD = {
         {"unit": "GiB"},
         {"sglang": None},
         {"nothing": "there is no such thing"},
+        {"needless": "it is always so"},
         {"sglang": None, "nothing": "there is no such thing", "note": "none"},
+        {"sglang": None, "nothing": "there is no such thing", "needless": "it is always so"},
+        {"sglang": None, "needless": ""},
+        {"sglang": None, "lost": "of the other table"},
         {"opposite": False},
         {"only": True},
         {"note": ""},
@@ -144,7 +152,7 @@ def test_every_word_is_taken_by_a_release() -> None:
 def test_switches_stand_for_switches() -> None:
     for row in ROWS:
         kinds = [{flag.takes_value for _, flag in everywhere(*each)} for each in named(row).items()]
-        if "nothing" not in row and not any(isinstance(word, bool) for word in words(row, "sglang")):
+        if not ALONE & set(row) and not any(isinstance(word, bool) for word in words(row, "sglang")):
             assert kinds[0] & kinds[1], row
         assert "opposite" not in row or kinds == [{False}, {False}], row
 
@@ -156,7 +164,7 @@ def test_no_key_of_ours_is_the_bridge() -> None:
 
 
 def test_every_flag_that_a_text_names_exists() -> None:
-    texts = [row[name] for row in ROWS for name in ("note", "nothing") if name in row]
+    texts = [row[name] for row in ROWS for name in TEXTS if name in row]
     flags = {spelling for text in texts for spelling in re.findall(r"--[a-z][\w.-]*\w", text)}
     assert len(flags) > 100
     assert [flag for flag in sorted(flags) if not any(catalog.history(engine, flag) for engine in TITLES)] == []
@@ -168,14 +176,47 @@ def test_evidence_is_of_known_releases() -> None:
 
 
 def test_no_pair_stands_twice() -> None:
-    pairs = [tuple(named(row).items()) for row in ROWS]
+    """A pair with `only` may: with other words, or with another word for one of them."""
+    pairs = [
+        (tuple(named(row).items()), words)
+        for row in ROWS
+        for words in (row["values"].items() if "only" in row else [()])
+    ]
     assert [pair for pair in pairs if pairs.count(pair) > 1] == []
+    whole = {flags for flags, words in pairs if not words}
+    assert [flags for flags, words in pairs if words and flags in whole] == []
 
 
-@pytest.mark.parametrize("engine", TITLES)
-def test_no_row_stands_behind_one_that_ends_the_search(engine: str) -> None:
-    ended: set[str] = set()
+def test_no_row_stands_behind_those_that_end_the_search() -> None:
+    ended: set[tuple[str, str]] = set()
     for row in ROWS:
-        if flag := row.get(engine):
-            assert flag not in ended, row
-            ended |= {flag} if "nothing" in row else set()
+        assert set(named(row).items()) - ended, row
+        ended |= set(named(row).items()) if ALONE & set(row) else set()
+
+
+@pytest.mark.parametrize(
+    ("given", "old", "new", "wanted"),
+    [
+        (("--tool-call-parser", "hermes"), "vllm@0.33.0", "sglang@0.5.23", "words hermes"),
+        (("--tool-call-parser", "hermes"), "vllm@0.33.0", "sglang@0.5.8", "words qwen25"),
+        (("--tool-call-parser", "qwen3_json"), "vllm@0.33.0", "sglang@0.5.23", "words qwen25"),
+        (("--tool-call-parser", "qwen25"), "sglang@0.5.23", "vllm@0.24.0", "keys hermes"),
+        (("--tool-call-parser", "qwen"), "sglang@0.5.23", "vllm@0.24.0", "keys hermes"),
+        (("--attention-backend", "TRITON_MLA"), "vllm@0.33.0", "sglang@0.5.23", "keys triton"),
+        (("--attention-backend", "triton"), "sglang@0.5.23", "vllm@0.33.0", "keys TRITON_ATTN"),
+        (("--max-cudagraph-capture-size", "64"), "vllm@0.33.0", "sglang@0.5.10", "words 64"),
+        # A row that stands before a pair lets it hold from the other engine alone.
+        (("--uvicorn-log-level", "warning"), "vllm@0.33.0", "sglang@0.5.23", "words warning"),
+        (("--log-level-http", "warning"), "sglang@0.5.23", "vllm@0.33.0", "lost"),
+        # What the other engine does by itself can go; what it cannot do is named, and so is the contrary.
+        (("--enable-auto-tool-choice",), "vllm@0.33.0", "sglang@0.5.23", "nothing"),
+        (("--no-enable-chunked-prefill",), "vllm@0.33.0", "sglang@0.5.23", "lost"),
+        (("--uds", "/run/a.sock"), "vllm@0.33.0", "sglang@0.5.23", "lost"),
+        (("--admin-api-key", "secret"), "sglang@0.5.23", "vllm@0.33.0", "lost"),
+        (("--quantization", "bitsandbytes"), "sglang@0.5.23", "vllm@0.33.0", "unknown"),
+    ],
+)
+def test_flags_are_translated(given: tuple[str, ...], old: str, new: str, wanted: str) -> None:
+    before, after = (catalog.load(Release(*each.split("@"))) for each in (old, new))
+    advice = advise(Old(before, before.spellings[given[0]], given[0], given[1:]), after)
+    assert " ".join([advice.how, *advice.words[-1:], *advice.keys.values()]) == wanted

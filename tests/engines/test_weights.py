@@ -304,7 +304,7 @@ def test_the_choice_depends_on_the_given_table_alone() -> None:
         ("sglang", "--torchao-config", "int4wo-64", "int4"),
         ("sglang", "--torchao-config", "int8wo", "int8"),
         ("sglang", "--torchao-config", "fp8dq-per_tensor", "fp8"),
-        ("sglang", "--quantization", "bitsandbytes", "int4"),
+        ("sglang", "--quantization", "bitsandbytes", None),
         ("vllm", "--quantization", "awq", None),  # a checkpoint's method, not an intent
         ("vllm", "--quantization", "fp8_per_block", None),  # more exact than the intent
         ("vllm", "--torchao-config", "int8wo", None),  # not vLLM's

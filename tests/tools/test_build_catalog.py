@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.tools.wheels import ANNOTATED, LITERAL, STRUCTS, VLLM, plain, wheel
+from tests.tools.wheels import ANNOTATED, LITERAL, REGISTERED, STRUCTS, VLLM, plain, wheel
 
 TOOL = Path(__file__).parents[2] / "tools" / "build_catalog.py"
 
@@ -151,6 +151,43 @@ def test_a_registry_whose_filling_is_not_understood_stops_it(tmp_path: Path) -> 
     name = "vllm/tool_parsers/__init__.py"
     said = refused(tmp_path, VLLM | {name: VLLM[name].replace("in LAZY.items()", "in absent.items()")})
     assert "vllm/tool_parsers/__init__.py:7: vllm/tool_parsers/__init__.py has no name absent" in said
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        "@extra\ndef more(parser): declare(parser)",
+        "@registry.extra\ndef more(parser): declare(parser)",
+        "extra(declare)",
+        "_ = extra(declare)",
+        "for function in (declare,): extra(function)",
+        "if True: extra(declare)",
+        "class Adds:\n    def __init_subclass__(cls): EXTRA.append(declare)\nclass Added(Adds): pass",
+        "def fill():\n    from sglang.srt.registry import EXTRA as held\n    held.append(declare)\nfill()",
+    ],
+)
+def test_a_list_of_functions_that_is_filled_by_a_statement_not_run_stops_it(tmp_path: Path, register: str) -> None:
+    name = "sglang/srt/server_args.py"
+    text = REGISTERED[name].replace("REGISTER", register.replace("\n", "\n        "))
+    said = refused(tmp_path, REGISTERED | {name: text})
+    assert "sglang/srt/server_args.py:" in said
+    assert "this was not run and may change EXTRA, which the parser was built from" in said
+
+
+def test_a_list_of_functions_that_is_filled_by_its_own_method_is_read(tmp_path: Path) -> None:
+    name = "sglang/srt/server_args.py"
+    text = REGISTERED[name].replace("REGISTER", "EXTRA.append(declare)")
+    assert flags(tmp_path, REGISTERED | {name: text}) == {"--new": {}, "--seed": {"type": "int"}}
+
+
+def test_a_flag_in_plain_words_that_the_parser_lacks_stops_it(tmp_path: Path) -> None:
+    name, where = "sglang/srt/server_args.py", "is declared here, and the parser that was built has no such flag"
+    function = LITERAL[name] + "\n        def more(parser):\n            parser.add_argument('--new', '-n')\n"
+    assert f"{name}:25: --new, -n {where}" in refused(tmp_path, LITERAL | {name: function})
+    field = ANNOTATED[name].replace(
+        "KINDS = [", "class More:\n            new_one: A[int, 'words'] = 1\n\n        KINDS = ["
+    )
+    assert f"{name}:12: --new-one {where}" in refused(tmp_path, ANNOTATED | {name: field})
 
 
 def test_a_field_whose_type_cannot_be_read_stops_it(tmp_path: Path) -> None:

@@ -337,6 +337,34 @@ VLLM = {
 }
 
 
+# A parser that asks a list what else to declare; REGISTER stands for what fills the list.
+REGISTERED = {
+    "sglang/srt/registry.py": """
+        EXTRA = []
+
+        def extra(function):
+            EXTRA.append(function)
+            return function
+    """,
+    "sglang/srt/server_args.py": """
+        from sglang.srt import registry
+        from sglang.srt.registry import EXTRA, extra
+
+        def declare(parser):
+            for name in ("new",):
+                parser.add_argument(f"--{name}")
+
+        REGISTER
+
+        class ServerArgs:
+            def add_cli_args(parser):
+                parser.add_argument("--seed", type=int)
+                for function in EXTRA:
+                    function(parser)
+    """,
+}
+
+
 def wheel(folder: Path, version: str, sources: dict[str, str], tag: str = "py3-none-any", metadata: str = "") -> Path:
     """A wheel of those sources; its engine is the first folder of their names, ``metadata`` replaces what it says."""
     engine = next(iter(sources)).partition("/")[0]

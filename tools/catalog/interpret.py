@@ -88,8 +88,10 @@ class Interpreter(Expressions):
             value = self.value(name, bound)
             if isinstance(value, Outside) and value.fault:
                 raise UnreadableError(f"{bound}, {value.fault}")
-        for call in module.calls:
-            self._statement(call, Scope(module))
+        for node in module.statements:
+            if node not in module.ran:
+                module.ran.add(node)
+                self._statement(node, Scope(module))
 
     def _global(self, module: Module, name: str) -> Any:
         if (module.name, name) in REPLACED:
@@ -101,7 +103,7 @@ class Interpreter(Expressions):
         if name in module.values:  # bound inside an expression
             return module.values[name]
         for star in module.stars:
-            source = self.wheel.module(self._absolute(star, module))
+            source = self.wheel.module(module.absolute(star))
             if source and (name in source.bindings or source.stars):
                 with contextlib.suppress(NameError):
                     return self._global(source, name)
@@ -124,6 +126,7 @@ class Interpreter(Expressions):
         here = self.where
         for node in above:
             module.read[name] = module.read.get(name, 0) + 1
+            module.ran.add(node)
             module.running.append(node.lineno)
             try:
                 self._statement(node, Scope(module), only=name)
@@ -147,11 +150,6 @@ class Interpreter(Expressions):
             scope = scope.parent
         return self._global(scope.module, name)
 
-    def _absolute(self, node: ast.ImportFrom, module: Module) -> str:
-        base = module.package.split(".")
-        base = base[: len(base) - node.level + 1] if node.level else []
-        return ".".join([*base, *([node.module] if node.module else [])])
-
     def _import(self, node: ast.Import | ast.ImportFrom, scope: Scope, only: str | None) -> None:
         for alias in node.names:
             name = alias.asname or alias.name.partition(".")[0]
@@ -161,7 +159,7 @@ class Interpreter(Expressions):
                 dotted = alias.name if alias.asname else name
                 scope.values[name] = STANDARD.get(dotted) or self.wheel.module(dotted) or Outside(dotted)
                 continue
-            source = self._absolute(node, scope.module)
+            source = scope.module.absolute(node)
             if source in STANDARD:
                 missing = Outside(f"{source}.{alias.name}")
                 scope.values[name] = getattr(STANDARD[source], alias.name, missing)

@@ -7,8 +7,10 @@ import ast
 from collections.abc import Collection
 from typing import Any
 
+from catalog.effects import Effects
 from catalog.functions import Origin, source_of
 from catalog.interpret import FAULTS, Interpreter
+from catalog.literals import missed
 from catalog.source import REGISTRIES, Outside, UnreadableError, Wheel
 from launcher.engines import probe
 
@@ -69,7 +71,11 @@ def flags_of(wheel: Wheel) -> dict[str, probe.Record]:
     try:
         for package in REGISTRIES:
             interpreter.imported(package)
-        return probe.flags_of(wheel.engine, _Evaluated(interpreter))
+        flags = probe.flags_of(wheel.engine, _Evaluated(interpreter))
+        modules = wheel.read()
+        missed(modules, flags)
+        Effects(wheel, modules).check()
     except FAULTS as error:
         where = getattr(error, "where", "") or interpreter.where
         raise UnreadableError(": ".join(filter(None, (wheel.path, where, str(error))))) from error
+    return flags

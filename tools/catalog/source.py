@@ -233,7 +233,10 @@ def _names(node: ast.AST) -> list[str]:
 
 
 class Module:
-    """A file of the wheel: which statements bind which name, and the ``calls`` that bind none. Nothing is evaluated."""
+    """A file of the wheel: the ``statements`` that an import runs, and which of them bind which name.
+
+    Nothing is evaluated here; ``ran`` are the statements that an interpreter has run.
+    """
 
     def __init__(self, name: str, path: str, text: str) -> None:
         """Args: name: dotted; path: the member of the wheel; text: its source."""
@@ -241,16 +244,17 @@ class Module:
         self.package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
         self.bindings: dict[str, list[ast.stmt]] = {}
         self.stars: list[ast.ImportFrom] = []
-        self.calls: list[ast.Expr] = []
+        self.statements: list[ast.stmt] = []
+        self.ran: set[ast.stmt] = set()
         self.values: dict[str, Any] = {}
         self.read: dict[str, int] = {}
         self.running: list[int] = []
         try:
-            tree = ast.parse(text, path)
+            self.tree = ast.parse(text, path)
         except SyntaxError as error:
             text = f"{error.msg} (this Python may be too old for the release)"
             raise UnreadableError(text, f"{path}:{error.lineno}") from error
-        self._collect(tree.body, self.bindings)
+        self._collect(self.tree.body, self.bindings)
 
     def _collect(self, body: list[ast.stmt], bindings: dict[str, list[ast.stmt]]) -> None:
         """At run time TYPE_CHECKING is false; its names serve only where the run-time ones are made by code."""
@@ -265,13 +269,19 @@ class Module:
                     self._collect(handler.body, unseen)
             elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
                 self.stars.append(node)
-            elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not _names(node):
-                self.calls.append(node)
             else:
+                if bindings is self.bindings:
+                    self.statements.append(node)
                 for name in _names(node):
                     bindings.setdefault(name, []).append(node)
         for name, nodes in unseen.items():
             bindings.setdefault(name, nodes)
+
+    def absolute(self, node: ast.ImportFrom) -> str:
+        """The dotted name of the module that an import is from."""
+        base = self.package.split(".")
+        base = base[: len(base) - node.level + 1] if node.level else []
+        return ".".join([*base, *([node.module] if node.module else [])])
 
 
 class Wheel:
@@ -334,6 +344,10 @@ class Wheel:
             else:
                 self._modules[name] = None
         return self._modules[name]
+
+    def read(self) -> list[Module]:
+        """The modules of which a name has been read."""
+        return [module for module in self._modules.values() if module and module.read]
 
     def _text(self, path: str) -> str:
         try:
