@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 import launcher
-from launcher.cli import check, engines, explain, keys, launch, presets, smoke
+from launcher.cli import adopt, check, engines, explain, keys, launch, migrate, presets, releases, smoke
 from launcher.cli.options import PASS_ON, Grouped, takes_deployment
 from launcher.errors import FAILED, ServeError
 
@@ -26,8 +26,11 @@ app = typer.Typer(
 app.command(cls=Grouped, context_settings=PASS_ON)(takes_deployment(launch.launch))
 app.command(cls=Grouped, context_settings=PASS_ON)(takes_deployment(explain.explain))
 app.command()(check.check)
+app.command()(migrate.migrate)
+app.command("import")(adopt.import_)
 app.command()(smoke.smoke)
 app.command()(keys.keys)
+app.command()(releases.releases)
 app.add_typer(presets.app, name="presets")
 app.add_typer(engines.app, name="engines")
 

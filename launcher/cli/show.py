@@ -24,6 +24,20 @@ def as_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
+def safe(text: str) -> str:
+    """A text whose lines hold nothing that a terminal obeys: it may come from a file."""
+    if text.replace("\n", "").isprintable():
+        return text
+    from launcher.run.log import clean  # noqa: PLC0415 - seldom needed
+
+    return "\n".join(map(clean, text.split("\n")))
+
+
+def line(text: str) -> str:
+    """As `safe`, in one line: a file's name and the words in it may hold line breaks."""
+    return safe(text.replace("\n", "\\n"))
+
+
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows under heads, wrapped to the terminal's width; where that would break words, a few lines a row."""
     from rich import box  # noqa: PLC0415 - rich is slow to import, and --help and --json need none of it

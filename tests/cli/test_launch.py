@@ -56,7 +56,7 @@ REFUSED: list[tuple[str, str]] = [
     ("demo --engine vlm", "serve: --engine: engine: 'vlm' is not auto, vllm, sglang or one of them with @VERSION"),
     (
         "demo --engine vllm@9.9",
-        "serve: --engine: the flags of vLLM 9.9 are not known\n  -> known releases of vLLM: 0.24.0",
+        "serve: --engine: the flags of vLLM 9.9 are not known\n  -> 0.11.0 to 0.33.0 are known: serve releases vllm",
     ),
     ("demo --engine vllm@x", "serve: --engine: 'x' is not a version of vLLM\n  -> write it like vllm@0.32.0"),
     ("demo --engine-version 9.9", "serve: --engine-version: the flags of vLLM 9.9 are not known"),

@@ -53,7 +53,6 @@ def test_help_of_each_command(serve: Program, command: str) -> None:
         (("bogus",), "No such command 'bogus'", "serve"),
         (("keys", "--bogus"), "No such option", "serve keys"),
         (("keys", "extra"), "unexpected extra argument", "serve keys"),
-        (("check",), "Missing argument", "serve check"),
         (("engines", "install"), "Missing argument", "serve engines install"),
         (("launch", "--preset"), "'--preset' requires an argument", "serve launch"),
         (("launch", "--json=1"), "does not take a value", "serve launch"),
