@@ -117,7 +117,9 @@ def _advice(old: Old, known: Catalog) -> Advice:
         row, key = _counterpart(old, known), by_key(old)
         if key and OWN_WORDS.intersection(key.keys):  # only a row knows the other engine's word
             (name,) = key.keys
-            return replace(row, how="keys", words=(), keys={name: _last(row.words)}) if row and row.words else row or _OWN
+            return (
+                replace(row, how="keys", words=(), keys={name: _last(row.words)}) if row and row.words else row or _OWN
+            )
         return row if row and row.words else key or row or Advice("unknown")
     if same := _same(old, known):
         return same

@@ -216,9 +216,7 @@ def test_an_engine_that_is_not_the_commands_own_is_not_taken_for_it(serve: Progr
 
 def test_an_image_whose_release_is_not_known(serve: Program) -> None:
     result = serve("check", "--command", "docker run vllm/vllm-openai:v0.9.1 m")
-    assert result.out == (
-        "--command: ok; 1 command for vLLM 0.11.0 (the nearest known to vllm/vllm-openai:v0.9.1)\n"
-    )
+    assert result.out == ("--command: ok; 1 command for vLLM 0.11.0 (the nearest known to vllm/vllm-openai:v0.9.1)\n")
 
 
 def test_what_is_installed_comes_before_the_newest(serve: Program) -> None:
