@@ -33,23 +33,30 @@ def import_(
     from launcher.commands import adopt, launches  # noqa: PLC0415 - not needed for --help
     from launcher.commands.check import Asked, known, releases_for  # noqa: PLC0415
     from launcher.commands.source import Source, read  # noqa: PLC0415
-    from launcher.engines.release import parse  # noqa: PLC0415
+    from launcher.engines.release import TITLES, parse  # noqa: PLC0415
 
     if (file is None) == (command is None):
         raise ServeError("one command is imported", fix='give a FILE, or --command "vllm serve ..."')
-    if engine is not None:
-        parse(engine, "--engine")
+    name = parse(engine, "--engine")[0] if engine else None
     source = read(file) if file else Source(launches.COMMAND, command or "")
     launch = adopt.only(source, launches.find(source) if file else launches.command(command or ""))
+    if name not in (None, launch.engine):
+        raise ServeError(
+            f"it is a command of {TITLES[launch.engine]}", where="--engine", fix=f"--engine {launch.engine}"
+        )
     asked = Asked(engine)
     (release, *_), why = releases_for(launch, asked)
-    adopted = adopt.adopt(launch, known(release, asked), pinned=not why.startswith("the newest known"))
+    adopted = adopt.adopt(source, launch, known(release, asked), pinned=not why.startswith("the newest known"))
     line, _ = source.place(launch.program[0].start)
     text = "\n".join(adopt.lines(adopted, f"{source.path}:{line}" if file else "a command")) + "\n"
     if output is not None:
         adopt.write(output, text)
     if json:
-        left = [{"line": source.place(each.start)[0], "what": each.what, "fix": each.fix} for each in adopted.left]
+        places = [source.place(each.start) for each in adopted.left]
+        left = [
+            {"line": line, "column": column, "what": each.what, "fix": each.fix}
+            for each, (line, column) in zip(adopted.left, places, strict=True)
+        ]
         show.as_json({"text": text, "release": str(release), "argv": adopted.command.argv, "left": left})
     elif output is None:
         print(text, end="")

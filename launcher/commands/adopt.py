@@ -11,7 +11,7 @@ from typing import Any
 from launcher.commands.findings import Finding
 from launcher.commands.judge import SECRETS, entry_of, judge
 from launcher.commands.launches import Found, Launch
-from launcher.commands.source import Source
+from launcher.commands.source import Source, Word
 from launcher.config import keys
 from launcher.config.layers import Origin, Setting
 from launcher.config.resolve import resolve
@@ -27,8 +27,10 @@ from launcher.engines.target import Checkpoint, Target
 from launcher.errors import FAILED, ServeError
 
 _OPEN = "0.0.0.0"  # noqa: S104 - what vLLM binds unless told otherwise: every address
+_SHOWN = 10  # lines of launch commands in one message
+_ORDER = {key.name: place for place, key in enumerate(keys.KEYS)}
 _PLAIN = ("model", "host", "port", "served_name")  # keys that every command of ours has
-_SECRET = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD)(?:_|$)")
+_SECRET = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASS(?:WORD|WD|PHRASE)?|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
 Values = dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], bool]]
 
 
@@ -47,10 +49,11 @@ class Adopted:
     left: tuple[Finding, ...]
 
 
-def adopt(launch: Launch, known: Catalog, *, pinned: bool) -> Adopted:
+def adopt(source: Source, launch: Launch, known: Catalog, *, pinned: bool) -> Adopted:
     """The configuration file that means a command.
 
     Args:
+        source: the text that holds it.
         launch: the command.
         known: the release that it is for.
         pinned: whether the file names the version, not the engine alone.
@@ -58,7 +61,7 @@ def adopt(launch: Launch, known: Catalog, *, pinned: bool) -> Adopted:
     Raises:
         ServeError: the release would refuse the command, or a part of it is known only when it runs.
     """
-    _refuse_doubtful(launch, known)
+    _refuse_doubtful(source, launch, known)
     adopter = _Adopter(launch, known, pinned=pinned)
     for use in adopter.uses:
         adopter.take(use)
@@ -85,23 +88,27 @@ def only(source: Source, found: Found) -> Launch:
         what = found.troubles[0].what if found.troubles else "no launch command of vLLM or SGLang in it"
         raise ServeError(what, where=source.path, fix='give the command by --command "vllm serve ..."')
     if len(found.launches) > 1:
-        places = ", ".join(str(source.place(each.program[0].start)[0]) for each in found.launches)
-        what = f"holds {len(found.launches)} launch commands (lines {places})"
+        places = [str(source.place(each.program[0].start)[0]) for each in found.launches]
+        more = ", ..." if len(places) > _SHOWN else ""
+        what = f"holds {len(places)} launch commands (lines {', '.join(places[:_SHOWN])}{more})"
         raise ServeError(what, where=source.path, fix="give the one that is meant by --command")
     return found.launches[0]
 
 
-def _refuse_doubtful(launch: Launch, known: Catalog) -> None:
+def _refuse_doubtful(source: Source, launch: Launch, known: Catalog) -> None:
     """Raises what stands in the way of reading the command as one thing."""
-    findings = judge(launch, known).findings
-    problems = [
-        ServeError(each.text, fix=each.fix)
-        for each in findings
-        if each.level == "error" or each.rule == "known-at-run-time"
+    doubts = [each for each in judge(launch, known).findings if each.level == "error"]
+    unsure, fix = "known-at-run-time", "write it out first"
+    doubts += [
+        Finding(unsure, "what stands here is known only when the command runs", word.start, word.end, fix)
+        if not word.known
+        else Finding(unsure, "this stands there only under a condition", word.start, word.end, fix)
+        for word in launch.words
+        if not word.known or word.perhaps
     ]
-    unknown = [word for word in launch.words if not word.known or word.perhaps]
-    problems += [ServeError("a part of the command is known only when it runs", fix="write it out first")][
-        : len(unknown)
+    problems = [
+        ServeError(each.text, where=":".join(map(str, (source.path, *source.place(each.start)))), fix=each.fix)
+        for each in doubts
     ]
     if problems:
         raise ServeError.gather(problems)
@@ -121,7 +128,7 @@ class _Adopter:
         if self.reading.model is not None:
             self.texts["model"] = launch.words[self.reading.model].text
         for name, word in launch.environment:
-            self._variable(name, word.text, word.start, word.end)
+            self._variable(name, word)
 
     def take(self, use: Use) -> None:
         """A flag, as the key that it means if it means one."""
@@ -214,26 +221,21 @@ class _Adopter:
             return False
         return True
 
-    def _variable(self, name: str, text: str, start: int, end: int) -> None:
+    def _variable(self, name: str, word: Word) -> None:
         if name in KEY_VARIABLES:
             self.texts["api_key"] = "env"
-            self.left.append(
-                Finding(
-                    "key-in-argv", f"{name} is not carried over", start, end, "set SERVE_API_KEY where serve is started"
-                )
-            )
+            what, fix = f"{name} is not carried over", "set SERVE_API_KEY where serve is started"
         elif _SECRET.search(name):
-            self.left.append(
-                Finding(
-                    "key-in-argv",
-                    f"{name} looks like a secret and is not carried over",
-                    start,
-                    end,
-                    f"set {name} where serve is started",
-                )
+            what, fix = f"{name} looks like a secret and is not carried over", f"set {name} where serve is started"
+        elif not word.known:
+            what, fix = (
+                f"{name} is known only when the command runs",
+                f"set {name} where serve is started, or env.{name}",
             )
         else:
-            self.texts[f"env.{name}"] = text
+            self.texts[f"env.{name}"] = word.text
+            return
+        self.left.append(Finding("key-in-argv", what, word.start, word.end, fix))
 
     def _secret(self, use: Use) -> None:
         if use.flag.name == "--api-key":
@@ -279,7 +281,7 @@ def _is_repository(model: str) -> bool:
 def nested(texts: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted names as they stand in a file; the rest of a name after ``args.ENGINE.`` or ``env.`` is one name."""
     made: dict[str, Any] = {}
-    for name, value in texts.items():
+    for name, value in sorted(texts.items(), key=lambda item: _ORDER.get(item[0], len(_ORDER))):
         head, _, rest = name.partition(".")
         path = [head, *rest.split(".", 1)] if head == "args" else [head, rest] if rest else [head]
         place = made
@@ -311,11 +313,15 @@ def write(path: Path, text: str) -> None:
     """
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+            try:
+                file.write(text)
+                file.flush()
+            except OSError:
+                path.unlink()
+                raise
     except FileExistsError:
         raise ServeError("is there already", where=str(path), fix="take another name") from None
     except OSError as error:
-        path.unlink(missing_ok=True)
         raise ServeError(f"cannot be written: {error.strerror}", where=str(path), code=FAILED) from None
 
 
@@ -323,5 +329,5 @@ def lines(adopted: Adopted, origin: str) -> Iterator[str]:
     """The file's lines."""
     import yaml  # noqa: PLC0415 - only an import writes YAML
 
-    yield f"# From {origin}, by serve import."
+    yield f"# From {origin if origin.isprintable() else ascii(origin)}, by serve import."
     yield yaml.safe_dump(dict(adopted.settings), sort_keys=False, allow_unicode=True, width=120).rstrip("\n")

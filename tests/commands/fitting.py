@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hypothesis import strategies as st
 
 from launcher.engines.catalog import Catalog
@@ -25,15 +27,15 @@ VALUES = {
 }  # fmt: skip
 
 
-def fitting(known: Catalog, *, parts: bool = True) -> st.SearchStrategy[list[str]]:
+def fitting(known: Catalog, among: Collection[str] = ()) -> st.SearchStrategy[list[str]]:
     """The words of one flag of a release.
 
     Args:
         known: the release's flags.
-        parts: whether a flag of JSON may be given in parts, ``--flag.name value``, where the engine reads them.
+        among: the spellings to choose from; all unless given.
     """
-    flags = st.sampled_from(sorted(known.spellings))
-    dotted = parts and known.release.engine == "vllm"
+    flags = st.sampled_from(sorted(among or known.spellings))
+    dotted = known.release.engine == "vllm"  # which takes JSON in parts: --flag.name value
     return flags.flatmap(lambda spelling: _used(spelling, known.spellings[spelling], dotted=dotted))
 
 
