@@ -44,8 +44,9 @@ class Draft:
         Raises:
             ServeError: the release has no such flag, or it cannot take the value.
         """
-        self.arguments.append(Argument((flag, *values), key, self._setting(key), note))
-        self._check(self.arguments[-1])
+        made = Argument((flag, *values), key, self._setting(key), note)
+        self._check(made)
+        self.arguments.append(made)
 
     def flag(self, key: str, spellings: tuple[str, ...], value: Any, note: str = "") -> None:
         """A key's value by the first of the spellings that the release has; true and false as the flag's own forms."""
