@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.commands.findings import Finding
-from launcher.commands.judge import SECRETS, entry_of, judge
+from launcher.commands.judge import entry_of, judge
 from launcher.commands.launches import Found, Launch
 from launcher.commands.source import Source, Word
 from launcher.config import keys
@@ -20,9 +20,10 @@ from launcher.config.values import Flag as Switch
 from launcher.engines.arguments import Entry, Use, read
 from launcher.engines.catalog import Catalog
 from launcher.engines.command import Command
+from launcher.engines.confidential import holds_secret, is_secret_variable
 from launcher.engines.engine import Engine
 from launcher.engines.meanings import BY_NAME, means, number_text
-from launcher.engines.render import RESERVED, render
+from launcher.engines.render import RESERVED, render, reserved
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import FAILED, ServeError
 
@@ -30,7 +31,6 @@ _OPEN = "0.0.0.0"  # noqa: S104 - what vLLM binds unless told otherwise: every a
 _SHOWN = 10  # lines of launch commands in one message
 _ORDER = {key.name: place for place, key in enumerate(keys.KEYS)}
 _PLAIN = ("model", "host", "port", "served_name")  # keys that every command of ours has
-_SECRET = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASS(?:WORD|WD|PHRASE)?|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
 Values = dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], bool]]
 
 
@@ -132,14 +132,14 @@ class _Adopter:
 
     def take(self, use: Use) -> None:
         """A flag, as the key that it means if it means one."""
-        if use.flag.name in SECRETS:
+        if holds_secret(use.flag.name, use.values, use.path):
             self._secret(use)
             return
         meaning = None if use.path else means(self.engine, self.known, use.flag, use.values, negated=use.negated)
         if meaning and self._parses(meaning.key, meaning.text):
             self.texts[meaning.key] = meaning.text
             self.keys_of[use.place] = meaning.key
-        elif why := RESERVED.get(use.flag.name):
+        elif why := reserved(use.flag.name, use.values, use.path):
             self._leave(use, f"{use.spelling} is not passed on", why, "refused-command")
         else:
             self.keep(use)
@@ -164,7 +164,9 @@ class _Adopter:
                 self.keep(use)
 
     def complete(self) -> None:
-        """What the engine does without a flag, and this program does otherwise: where it listens."""
+        """What the engine does without a flag, and this program does otherwise: where it listens, SGLang's metrics."""
+        if self.engine.name == "sglang":
+            self.texts.setdefault("metrics", "false")
         for name in ("host", "port"):
             flag = self.known.find(f"--{name}")
             self.texts.setdefault(name, (flag.default if flag else None) or _OPEN)
@@ -225,7 +227,7 @@ class _Adopter:
         if name in KEY_VARIABLES:
             self.texts["api_key"] = "env"
             what, fix = f"{name} is not carried over", "set SERVE_API_KEY where serve is started"
-        elif _SECRET.search(name):
+        elif is_secret_variable(name):
             what, fix = f"{name} looks like a secret and is not carried over", f"set {name} where serve is started"
         elif not word.known:
             what, fix = (
@@ -246,9 +248,7 @@ class _Adopter:
                 "set SERVE_API_KEY to it where serve is started, or use api_key: auto",
             )
         else:
-            self._leave(
-                use, f"{use.spelling} is not carried over", RESERVED.get(use.flag.name, "serve does not pass it on")
-            )
+            self._leave(use, f"{use.spelling} is not carried over", RESERVED[use.flag.name])
 
     def _leave(self, use: Use, what: str, fix: str, rule: str = "key-in-argv") -> None:
         word = self.launch.words[use.place]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,21 +12,13 @@ from launcher.commands.launches import Launch
 from launcher.engines import catalog, translate
 from launcher.engines.arguments import Entry, Reading, Stray, Use, read
 from launcher.engines.catalog import Catalog
+from launcher.engines.confidential import SECRETS, holds_secret, may_be_secret_flag
 from launcher.engines.express import express
 from launcher.engines.flexible import UNKNOWN
 from launcher.engines.hints import known_elsewhere, owner
 from launcher.engines.release import TITLES
 from launcher.engines.translate import Advice, Old, advise
 
-_IN_A_FILE = "write it into a YAML file for --config that its owner alone can read"
-# Flags that are given a secret, and what to do instead.
-SECRETS = {
-    "--api-key": "set VLLM_API_KEY in place of it",
-    "--admin-api-key": _IN_A_FILE,
-    "--hf-token": "set HF_TOKEN in place of it",
-    "--ssl-keyfile-password": _IN_A_FILE,
-}
-_SECRET = re.compile(r"--(?:.*[-_])?(?:api[-_]?k|admin[-_]a|hf[-_]?tok|token\Z|pass|secret)", re.IGNORECASE)
 _HIDDEN = "(hidden)"
 _GUESSES = 50  # at misspelled flags of one command: each takes a while
 _SHOWN = 1000  # characters of one sentence
@@ -59,8 +50,8 @@ def entry_of(launch: Launch) -> Entry:
 
 def _may_hold_secrets(launch: Launch, reading: Reading) -> bool:
     """Whether a word of a command may be a secret that stands in the wrong place."""
-    names = (word.text.partition("=")[0] for word in launch.words)
-    return any(map(_SECRET.match, names)) or any(use.flag.name in SECRETS for use in reading.uses)
+    suspects = any(may_be_secret_flag(word.text) for word in launch.words)
+    return suspects or any(use.flag.name in SECRETS for use in reading.uses)
 
 
 def spelt_elsewhere(use: Use, known: Catalog) -> Old | None:
@@ -79,7 +70,7 @@ def described(launch: Launch, reading: Reading) -> list[dict[str, Any]]:
     rows = []
     for use in reading.uses:
         releases = catalog.history(reading.catalog.release.engine, use.spelling)
-        secret = use.flag.name in SECRETS
+        secret = holds_secret(use.flag.name, use.values, use.path)
         rows.append(
             {
                 "start": launch.words[use.place].start,
@@ -133,7 +124,10 @@ class _Judge:
             fix = told(advise(old, self.known), self.known) or flag.refused
             yield self._at("refused-flag", f"{written} is refused: {flag.refused}", use.place, fix, refuses=True)
             return
-        if use.problem:
+        secret = holds_secret(flag.name, use.values, use.path)
+        if use.problem and secret and use.values:
+            yield self._at("bad-value", f"{written}: its value is refused", use.places[0], refuses=True)
+        elif use.problem:
             what = f"{written}: {use.problem.removeprefix(flag.name).removeprefix(use.spelling).lstrip()}"
             yield self._at("bad-value", what, (use.places or (use.place,))[0], self._instead(use), refuses=True)
         if flag.name == "--config" and not use.reads_config:
@@ -146,9 +140,9 @@ class _Judge:
             yield self._at("deprecated-flag", f"{use.spelling} is deprecated", use.place, self._beyond(old))
         elif flag.choices and not flag.enforced and not use.path and not use.problem:
             yield from self._unlisted(use)
-        if flag.name in SECRETS and any(value and UNKNOWN not in value for value in use.values):
+        if secret and any(value and UNKNOWN not in value for value in use.values):
             ours = flag.name == "--api-key" and self.known.release.engine == "sglang"
-            fix = "serve keeps it in a file: --api-key auto" if ours else SECRETS[flag.name]
+            fix = "serve keeps it in a file: --api-key auto" if ours else SECRETS[flag.name].theirs
             yield self._at("key-in-argv", f"{written} shows the key to every user of the host", use.places[0], fix)
 
     def _instead(self, use: Use) -> str:
@@ -201,7 +195,7 @@ class _Judge:
             what = f"{written} is neither a flag nor a flag's value"
             return self._at("stray-word", what, stray.place, "a flag's value follows its flag", refuses=True)
         values = tuple(self.launch.words[place].text for place in stray.places) or (stray.value,) * bool(stray.value)
-        if _SECRET.match(stray.written):
+        if may_be_secret_flag(stray.written):
             values = ("...",) * len(values)
         old = known_elsewhere(stray.written, values, self.known)
         if stray.candidates and (old is None or old.engine != self.known.release.engine):
@@ -224,7 +218,7 @@ class _Judge:
     def _written(self, stray: Stray) -> str:
         """A stray as it is told: nothing of what may be a secret in the wrong place."""
         before = self.launch.words[stray.place - 1].text if stray.place else ""
-        if (_SECRET.match(before) and "=" not in before) or (self.secretive and not stray.is_flag):
+        if (may_be_secret_flag(before) and "=" not in before) or (self.secretive and not stray.is_flag):
             return _HIDDEN
         return _shown(stray.written) if stray.is_flag else repr(_shown(stray.written))
 

@@ -93,7 +93,10 @@ KEYS: tuple[Key, ...] = (
     Key("multimodal.videos", Whole(0, 4096), "Videos a request may hold.", "output"),
     Key("metrics", Flag(), "Prometheus metrics at /metrics (vLLM always has them).", "supervision"),
     Key("log_level", Choice(("debug", "info", "warning", "error")), "How much the engine logs.", "supervision"),
-    Key("wait_timeout", Whole(1, 7 * 86400, metavar="SECONDS"), "Seconds until a start that is not ready is given up.", "supervision", "3600", option="--timeout"),
+    Key("restart", Choice(("never", "on-failure")), "What happens when the engine fails: on-failure starts it again if that can help, a few times an hour.", "supervision", "never"),
+    Key("stall_timeout", Whole(10, 7 * 86400, metavar="SECONDS"), "Seconds without any progress until a start is given up.", "supervision", "600"),
+    Key("hang_timeout", Whole(10, 7 * 86400, metavar="SECONDS"), "Seconds without a token, while requests run, until a server counts as hung.", "supervision", "120"),
+    Key("wait_timeout", Whole(1, 7 * 86400, metavar="SECONDS"), "Seconds until a start that is not ready is given up, progress or not; no bound unless given.", "supervision", option="--timeout"),
 )  # fmt: skip
 
 BY_NAME: dict[str, Key] = {key.name: key for key in KEYS}

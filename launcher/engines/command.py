@@ -8,8 +8,21 @@ from pathlib import Path
 
 from launcher.config.layers import Setting
 from launcher.engines.target import Checkpoint, Target
+from launcher.errors import ServeError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # of an instance: it names folders and units
+
+
+def checked_name(name: str, where: str = "") -> str:
+    """An instance's name, which is part of a path.
+
+    Raises:
+        ServeError: it is none.
+    """
+    if not NAME.fullmatch(name):
+        fix = "letters, digits, and . _ - within, at most 63"
+        raise ServeError(f"{name!r} is no name for an instance", where=where, fix=fix)
+    return name
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,11 @@ class Command:
         served_name: the model's name in the API.
         revision: the branch, tag or commit of the model's repository, or None.
         source: where a repository id is looked up, as the key says.
-        wait_timeout_s: seconds until a start that is not ready is given up.
+        preset: the preset's name, or None.
+        restart: whether an engine that fails is started again: ``never`` or ``on-failure``.
+        stall_timeout_s: seconds without any progress until a start is given up.
+        hang_timeout_s: seconds without a token, while requests run, until the server counts as hung.
+        wait_timeout_s: seconds until a start that is not ready is given up even if it goes on, or None.
         decisions: what was chosen, and why.
     """
 
@@ -86,7 +103,11 @@ class Command:
     host: str
     port: int
     served_name: str
-    wait_timeout_s: float
+    preset: str | None = None
+    restart: str = "never"
+    stall_timeout_s: float = 600.0
+    hang_timeout_s: float = 120.0
+    wait_timeout_s: float | None = None
     revision: str | None = None
     source: str = "auto"
     decisions: tuple[Decision, ...] = field(default=())

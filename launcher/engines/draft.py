@@ -77,6 +77,10 @@ class Draft:
         """Notes a choice for ``serve explain``."""
         self.decisions.append(Decision(key, text))
 
+    def has(self, flag: str) -> bool:
+        """Whether the flag is written already."""
+        return any(self._same(each.words[0], flag) for each in self.arguments)
+
     def refusal(self, key: str, why: str, fix: str = "") -> ServeError:
         """The error for a value that this release cannot express."""
         setting = self._setting(key)

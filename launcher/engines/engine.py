@@ -29,7 +29,7 @@ class Engine:
         api_key_variable: the environment variable that hands over the API key, or None.
         api_key_config: the key of the engine's ``--config`` YAML that hands it over, or None.
         modelscope_variable: makes the engine look repositories up on ModelScope.
-        environment: sets variables that no key asks for but the device needs.
+        additions: writes what no key asks for but the device or our supervision needs.
         devices: what the engine's published builds run on.
     """
 
@@ -44,5 +44,5 @@ class Engine:
     modelscope_variable: str
     api_key_variable: str | None = None
     api_key_config: str | None = None
-    environment: Callable[[Draft], None] | None = None
+    additions: Callable[[Draft], None] | None = None
     devices: tuple[str, ...] = ("cuda",)

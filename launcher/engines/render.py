@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from launcher import settings
@@ -11,7 +12,8 @@ from launcher.config.layers import LAYERS, Setting
 from launcher.config.resolve import Deployment
 from launcher.config.values import show
 from launcher.engines import fit, weights
-from launcher.engines.command import NAME, Argument, Command, Secret
+from launcher.engines.command import Argument, Command, Secret, checked_name
+from launcher.engines.confidential import SECRETS, holds_secret
 from launcher.engines.draft import Draft
 from launcher.engines.engine import Engine
 from launcher.engines.hints import instead
@@ -22,12 +24,12 @@ from launcher.errors import ServeError
 
 # Keys that choose, name or supervise; `render` and its callers read them, no engine is told.
 OURS = {"engine", "engine_version", "engine_python", "model", "served_name", "host", "port", "api_key"}
-OURS |= {"allow_unauthenticated", "weights", "wait_timeout", "source"}
+OURS |= {"allow_unauthenticated", "weights", "source"}
+OURS |= {"restart", "stall_timeout", "hang_timeout", "wait_timeout"}
 # Flags that this program sets itself, with what to use in their place.
 _PLAIN_HTTP = "serve asks the server by plain HTTP at host and port: put a proxy in front of it"
 RESERVED = {
-    "--api-key": "argv is open to every user of the host: export SERVE_API_KEY, or --api-key auto makes a key",
-    "--hf-token": "argv is open to every user of the host: export HF_TOKEN",
+    **{flag: instead.ours for flag, instead in SECRETS.items()},
     "--config": "write what it says into a file of serve's (args.ENGINE.FLAG): --config FILE",
     "--model": "set the key model",
     "--model-path": "set the key model",
@@ -38,6 +40,11 @@ RESERVED = {
     "--ssl-certfile": _PLAIN_HTTP,
     "--ssl-keyfile": _PLAIN_HTTP,
 }
+
+
+def reserved(flag: str, values: Sequence[str], path: Sequence[str] = ()) -> str:
+    """What to use in place of a flag that is not passed on with these values, or "" if it is passed on."""
+    return RESERVED.get(flag, "") if flag not in SECRETS or holds_secret(flag, values, path) else ""
 
 
 def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name: str | None = None) -> Command:
@@ -55,7 +62,7 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
     engine = _engine(deployment, target)
     draft = Draft(deployment, target, checkpoint, target.flags)
     served_name = deployment.get("served_name") or checkpoint.name
-    name = _checked_name(instance_name(served_name) if name is None else name)
+    name = checked_name(instance_name(served_name) if name is None else name, "--name")
     engine.model(draft, checkpoint.path)
     draft.add("served_name", "--served-model-name", served_name)
     draft.add("host", "--host", deployment.get("host"))
@@ -66,8 +73,8 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
         problems += step(draft, engine)
     if problems:
         raise ServeError.gather(problems)
-    if engine.environment:
-        engine.environment(draft)
+    if engine.additions:
+        engine.additions(draft)
     _draft_of_another_model(draft)
     draft.environment |= {name: setting.value for name, setting in deployment.below("env.").items()}
     return Command(
@@ -82,7 +89,11 @@ def render(deployment: Deployment, target: Target, checkpoint: Checkpoint, name:
         host=deployment.get("host"),
         port=deployment.get("port"),
         served_name=served_name,
-        wait_timeout_s=float(deployment.get("wait_timeout")),
+        preset=deployment.preset,
+        restart=deployment.get("restart"),
+        stall_timeout_s=float(deployment.get("stall_timeout")),
+        hang_timeout_s=float(deployment.get("hang_timeout")),
+        wait_timeout_s=deployment.get("wait_timeout"),
         revision=deployment.get("revision"),
         source=deployment.get("source"),
         decisions=tuple(draft.decisions),
@@ -103,13 +114,6 @@ def _engine(deployment: Deployment, target: Target) -> Engine:
             fix="use --engine vllm",
         )
     return engine
-
-
-def _checked_name(name: str) -> str:
-    if not NAME.fullmatch(name):
-        fix = "letters, digits, and . _ - within, at most 63"
-        raise ServeError(f"{name!r} is no name for an instance", where="--name", fix=fix)
-    return name
 
 
 def instance_name(served_name: str) -> str:
@@ -193,7 +197,8 @@ def _verbatim(draft: Draft, engine: Engine) -> list[ServeError]:
     for flag, setting in draft.deployment.below(f"args.{engine.name}.").items():
         where, known = setting.origin.place, draft.catalog.find(flag)
         try:
-            if why := RESERVED.get(known.name if known else flag):
+            values = setting.value if isinstance(setting.value, tuple) else (str(setting.value),)
+            if why := reserved(known.name if known else flag, values, flag.split(".")[1:]):
                 raise ServeError(f"{flag} is not passed on", where=where, fix=why)
             if known is None:
                 text = setting.value if isinstance(setting.value, str) else ""
@@ -224,12 +229,11 @@ def _secret(draft: Draft, engine: Engine, name: str) -> tuple[Secret | None, Pat
     source, _, path = str(draft.deployment.get("api_key")).partition(":")
     if source == "none":
         return None, None
-    home = settings.state_folder()
-    file = None if source == "env" else settings.expanded(path) if path else home / "keys" / name
+    file = None if source == "env" else settings.expanded(path).absolute() if path else settings.key_file(name)
     secret = Secret(source, file, engine.api_key_variable, engine.api_key_config)
     if engine.api_key_config is None:
         return secret, None
-    secret_file = home / "instances" / name / "engine.yaml"
+    secret_file = settings.secret_file(name)
     setting = draft.deployment.settings["api_key"]
     note = "holds the API key; written at start, readable by its owner only"
     draft.arguments.append(Argument(("--config", str(secret_file)), "api_key", setting, note))

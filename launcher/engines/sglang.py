@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from launcher.engines.command import Argument
 from launcher.engines.draft import Draft
 from launcher.engines.engine import Engine, Expression
 from launcher.engines.target import Target
@@ -111,6 +112,14 @@ def _multimodal(draft: Draft, _value: int) -> None:
     draft.limits("--limit-mm-data-per-request")
 
 
+def _additions(draft: Draft) -> None:
+    """SGLang's metrics are off by default; the watchdog and ``serve ps`` read how many tokens it makes from them."""
+    if draft.deployment.get("metrics") is None and not draft.has("--enable-metrics"):
+        note = "for the watchdog and serve ps; metrics: false leaves it out"
+        after = 1 + next(place for place, each in enumerate(draft.arguments) if each.words[0] == "--port")
+        draft.arguments.insert(after, Argument(("--enable-metrics",), note=note))
+
+
 EXPRESSIONS: dict[str, Expression] = {
     "kv_cache": _kv_cache,
     "context_length": _context_length,
@@ -134,5 +143,6 @@ ENGINE = Engine(
     model=_model,
     model_flag="--model-path",
     modelscope_variable="SGLANG_USE_MODELSCOPE",
+    additions=_additions,
     api_key_config="api-key",  # no variable, only --config; its YAML keys have hyphens (read and tried: 0.5.23)
 )

@@ -175,7 +175,7 @@ def _log_level(draft: Draft, value: str) -> None:
     draft.flag("log_level", ("--uvicorn-log-level",), value)
 
 
-def _environment(draft: Draft) -> None:
+def _additions(draft: Draft) -> None:
     """On a CPU the KV cache takes 92% of the host's memory unless told otherwise, and dies when that is not free."""
     own = draft.deployment.below("env.")
     if draft.target.device == "cpu" and KV_SPACE not in own and draft.deployment.get("memory_fraction") is None:
@@ -213,7 +213,7 @@ ENGINE = Engine(
     model=_model,
     model_flag="--model",
     modelscope_variable="VLLM_USE_MODELSCOPE",
-    environment=_environment,
+    additions=_additions,
     api_key_variable="VLLM_API_KEY",
     devices=("cuda", "cpu"),
 )

@@ -6,6 +6,7 @@ not have is refused with what replaces it. The engine's parser would complete ab
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from launcher.config import keys
@@ -14,10 +15,11 @@ from launcher.config.values import show
 from launcher.engines import arguments
 from launcher.engines.arguments import Stray, Use
 from launcher.engines.catalog import Catalog
+from launcher.engines.confidential import may_be_secret_flag
 from launcher.engines.engine import Engine
 from launcher.engines.hints import instead
 from launcher.engines.meanings import Meaning, means
-from launcher.engines.render import RESERVED
+from launcher.engines.render import reserved
 from launcher.errors import ServeError
 
 WORDS = ("context_length", "prefill_tokens")  # keys for whose flags -1 is a word of the engines: automatic, or off
@@ -34,11 +36,13 @@ def read(words: tuple[str, ...], engine: Engine, known: Catalog) -> Layer:
     found += [(stray.place, stray if stray.is_flag else stray.written) for stray in reading.strays]
     if reading.model is not None:
         found.append((reading.model, words[reading.model]))
+    # beside a flag of a secret, a word in a wrong place may be that secret, and none is told back
+    shown = (lambda _: "a word") if any(map(may_be_secret_flag, words)) else repr
     layer: Layer = {}
     problems = [ServeError(why, where=words[place]) for place, why in reading.complaints if place is not None]
     for _, each in sorted(found, key=lambda pair: pair[0]):
         try:
-            made = _model(each, layer) if isinstance(each, str) else _flag(each, engine, known)
+            made = _model(each, layer, shown) if isinstance(each, str) else _flag(each, engine, known)
             if isinstance(each, Use) and each.flag.repeats:
                 made = _with_those_before(made, layer)
             elif twice := contradictions(layer, made):
@@ -75,10 +79,10 @@ def contradictions(one: Layer, other: Layer) -> list[ServeError]:
     ]
 
 
-def _model(word: str, layer: Layer) -> Layer:
+def _model(word: str, layer: Layer, shown: Callable[[str], str]) -> Layer:
     if "model" in layer and layer["model"].origin.place == "MODEL":
         raise ServeError(
-            f"{word!r} is one word too many: MODEL is {layer['model'].value!r} already",
+            f"{shown(word)} is one word too many: MODEL is {shown(layer['model'].value)} already",
             fix="a flag's value follows its flag; options are listed by --help",
         )
     try:
@@ -102,7 +106,8 @@ def _flag(each: Use | Stray, engine: Engine, known: Catalog) -> Layer:
         raise ServeError(f"{title} has no flag {spelling}", fix=f"{each.spelling} is no JSON value that has parts")
     origin = Origin("command line", spelling)
     meaning = None if each.path else means(engine, known, flag, each.values, negated=each.negated)
-    if flag.name not in RESERVED:  # nothing of what those are given is told back: it may be a key
+    why = reserved(flag.name, each.values, each.path)
+    if not why:  # nothing of what those are given is told back: it may be a key
         _check(each, known, meaning)
     if meaning:
         try:
@@ -111,7 +116,7 @@ def _flag(each: Use | Stray, engine: Engine, known: Catalog) -> Layer:
             if _number(meaning.text) and not (meaning.text == "-1" and meaning.key in WORDS):
                 raise ServeError(f"{meaning.key}: {meaning.text!r} {error}", where=spelling) from None
             # any other value that only the engine knows goes to it as it is
-    if why := RESERVED.get(flag.name):
+    if why:
         raise ServeError(f"{spelling} is not passed on", where=spelling, fix=why)
     name = spelling if each.negated or each.path else flag.name
     given: Any = each.values if len(each.values) > 1 else each.values[0] if each.values else True

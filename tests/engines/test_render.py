@@ -60,6 +60,9 @@ VALUES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "metrics": (("true", "false"), {}),
     "log_level": (("debug", "info", "warning", "error"), {}),
     "wait_timeout": (("60",), {}),
+    "restart": (("never", "on-failure"), {}),
+    "stall_timeout": (("60",), {}),
+    "hang_timeout": (("60",), {}),
 }
 # These choose the release (tests/test_plan.py), or only say that something is meant (tests/config/test_resolve.py).
 ELSEWHERE = {"engine", "engine_version", "engine_python", "allow_unauthenticated"}

@@ -78,8 +78,15 @@ def test_other_keys(options: dict[str, str], end: str) -> None:
 def test_what_it_does_anyway_is_said() -> None:
     options = {"prefix_cache": "true", "torch_compile": "off", "metrics": "false", "trust_remote_code": "false"}
     made = command("sglang@0.5.23", options=options)
-    assert made.argv == command("sglang@0.5.23").argv
+    assert made.argv == [word for word in command("sglang@0.5.23").argv if word != "--enable-metrics"]
     assert {each.key for each in made.decisions} == set(options)
+
+
+@pytest.mark.parametrize("text", RELEASES)
+def test_its_metrics_are_on_unless_that_is_asked_otherwise(text: str) -> None:
+    assert command(text).argv.count("--enable-metrics") == 1
+    assert "--enable-metrics" not in command(text, options={"metrics": "false"}).argv
+    assert command(text, assignments=("args.sglang.--enable-metrics=true",)).argv.count("--enable-metrics") == 1
 
 
 def test_a_draft_is_flags() -> None:
