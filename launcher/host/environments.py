@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher import settings
+from launcher.engines.confidential import command_line
 from launcher.engines.release import TITLES, Release
 from launcher.errors import FAILED, ServeError
 from launcher.host import builds
@@ -245,6 +246,6 @@ def _unused(environment: Environment) -> None:
         if argv[0].startswith(f"{environment.path}{os.sep}"):
             raise ServeError(
                 f"{environment.release.title} is in use by process {process.pid}",
-                where=" ".join(argv)[:160],
+                where=command_line(argv)[:160],
                 fix="stop it first",
             )

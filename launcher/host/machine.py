@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
-QUERY = ("index", "name", "uuid", "memory.total", "compute_cap", "driver_version")
-TIMEOUT_S = 15.0  # a driver in trouble lets nvidia-smi hang
+from launcher.host import smi
+
+FIELDS = ("index", "name", "uuid", "memory.total", "compute_cap", "driver_version")
+MIG = "MIG-"  # how the identity of a slice of a GPU begins
+
+
+class Device(Protocol):
+    """What tells one GPU of a host from another."""
+
+    @property
+    def index(self) -> int:
+        """Its number for nvidia-smi."""
+
+    @property
+    def uuid(self) -> str:
+        """Its identity, ``GPU-...``."""
+
+
+G = TypeVar("G", bound=Device)
 
 
 @dataclass(frozen=True)
@@ -34,53 +51,42 @@ class Gpu:
 
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs that a process started from here may use: none without a driver; CUDA_VISIBLE_DEVICES narrows them."""
-    program = shutil.which("nvidia-smi")
-    if not program:
-        return ()
-    argv = [program, f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    if answer.returncode != 0:  # it is installed, but no driver answers
-        return ()
-    found = [_gpu(line) for line in answer.stdout.splitlines()]
-    return _visible([gpu for gpu in found if gpu], os.environ.get("CUDA_VISIBLE_DEVICES"))
+    pairs = visible(every_gpu(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return tuple(replace(gpu, uuid=word, memory_bytes=None) if word.startswith(MIG) else gpu for word, gpu in pairs)
 
 
-def _gpu(line: str) -> Gpu | None:
-    fields = [field.strip() for field in line.split(",")]
-    if len(fields) != len(QUERY) or not fields[0].isdigit():
-        return None
-    index, name, uuid, mebibytes, capability, driver = fields
-    memory = _number(mebibytes)
-    return Gpu(int(index), name, uuid, None if memory is None else int(memory) << 20, _number(capability), driver)
+def every_gpu() -> tuple[Gpu, ...]:
+    """The GPUs of this host; none where no driver answers."""
+    return tuple(
+        Gpu(
+            index=int(row["index"]),
+            name=row["name"],
+            uuid=row["uuid"],
+            memory_bytes=smi.mebibytes(row["memory.total"]),
+            capability=smi.number(row.get("compute_cap")),
+            driver=row["driver_version"],
+        )
+        for row in smi.ask("gpu", FIELDS).rows
+        if row["index"].isdigit()
+    )
 
 
-def _number(text: str) -> float | None:
-    """Of a field that may read ``[N/A]``."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def visible(found: Sequence[G], variable: str | None) -> list[tuple[str, G]]:
+    """What a value of CUDA_VISIBLE_DEVICES leaves, in its order, each with the word that names it.
 
-
-def _visible(found: list[Gpu], variable: str | None) -> tuple[Gpu, ...]:
-    """What CUDA_VISIBLE_DEVICES leaves, in its order; as in CUDA, an entry that names no GPU ends the list.
-
-    A MIG slice is not in nvidia-smi's query: it is shown with the first GPU's facts, all but the memory.
+    As in CUDA, an entry that names no GPU ends the list. A MIG slice is not in nvidia-smi's query: it comes with the
+    first GPU.
     """
     if variable is None:
-        return tuple(found)
-    visible: list[Gpu] = []
-    for entry in (word.strip() for word in variable.split(",")):
-        if entry.startswith("MIG-") and found:
-            visible.append(replace(found[0], uuid=entry, memory_bytes=None))
+        return [(gpu.uuid, gpu) for gpu in found]
+    chosen: list[tuple[str, G]] = []
+    for word in (word.strip() for word in variable.split(",")):
+        if word.startswith(MIG) and found:
+            chosen.append((word, found[0]))
             continue
-        match = [
-            gpu for gpu in found if entry == str(gpu.index) or (len(entry) > len("GPU-") and gpu.uuid.startswith(entry))
-        ]
+        begins = len(word) > len("GPU-")
+        match = [gpu for gpu in found if word == str(gpu.index) or (begins and gpu.uuid.startswith(word))]
         if len(match) != 1:
             break
-        visible.append(match[0])
-    return tuple(visible)
+        chosen.append((word, match[0]))
+    return chosen

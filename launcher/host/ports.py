@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import os
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from launcher import settings
+from launcher.engines.confidential import command_line
 from launcher.errors import ServeError
 
 
@@ -30,6 +37,49 @@ def holder(host: str, port: int) -> str | None:
     # Only the first bind was refused. Either connections linger, which the kernel lists; or a socket is bound and does
     # not listen yet (an engine that still loads), which it does not list.
     return None if _connections(port) else "another process, which does not listen yet"
+
+
+@contextlib.contextmanager
+def reserved(host: str, port: int) -> Iterator[None]:
+    """Hold a port that nobody listens on yet, so that minutes of loading are not spent on one that somebody takes.
+
+    The port is bound and never listened on. Others who bind it are refused, unless they do as servers do (SO_REUSEADDR)
+    and listen: that is how the engine takes it, and it is the gap that a stranger's server has. Between two of ours a
+    lock decides, for where connections of an earlier server linger both could bind.
+
+    Raises:
+        ServeError: somebody holds it, or it cannot be bound.
+    """
+    family, address = _resolve(host, port)
+    with contextlib.ExitStack() as stack:
+        lock = os.open(_lock_file(f"{address[0]}-{port}"), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        stack.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise in_use(host, port, "another instance") from None
+        held = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        try:
+            held.bind(address)
+        except OSError:
+            if by := holder(host, port):
+                raise in_use(host, port, by) from None
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                held.bind(address)
+            except OSError as error:
+                raise in_use(host, port, error.strerror) from None
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        yield
+
+
+def _lock_file(name: str) -> Path:
+    return settings.private_folder(settings.state_folder() / "ports") / name
+
+
+def in_use(host: str, port: int, by: str | None) -> ServeError:
+    """The error for a port that somebody else has."""
+    return ServeError(f"port {port} of {host} is in use by {by}", fix="choose another --port, or stop it")
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
@@ -75,7 +125,7 @@ def _listener(port: int) -> str | None:
     for entry in _connections(port):
         if entry.status == psutil.CONN_LISTEN and entry.pid:
             try:
-                return f"process {entry.pid} ({' '.join(psutil.Process(entry.pid).cmdline())[:120]})"
+                return f"process {entry.pid} ({command_line(psutil.Process(entry.pid).cmdline())[:120]})"
             except psutil.Error:
                 return f"process {entry.pid}"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ CONNECT_S = 3.0
 # SGLang's /health makes one token and may take 20 s over it before it answers 503 (SGLANG_HEALTH_CHECK_TIMEOUT).
 HEALTH_S = 25.0
 ANSWER_S = 120.0
+_ASKED = re.compile(r'"(?:GET /health|GET /metrics|POST /v1/completions) HTTP')
 BODY_LIMIT_BYTES = 1 << 22  # the longest answer to what is asked here has some thousand
 
 
@@ -48,6 +50,11 @@ class Reply:
         return f"HTTP {self.status}: {said}" if self.status else said
 
 
+def asked_by_us(line: str) -> bool:
+    """Whether a line of a server's access log tells of what this program asks all the time, and people seldom do."""
+    return _ASKED.search(line) is not None
+
+
 class Client:
     """A connection to one server; for one thread. Proxies and .netrc of the environment do not apply."""
 
@@ -80,9 +87,17 @@ class Client:
             return False
         return True
 
-    def health(self) -> Reply:
+    def health(self, timeout_s: float = HEALTH_S) -> Reply:
         """GET /health."""
-        return self._ask("GET", "/health", timeout_s=HEALTH_S)
+        return self._ask("GET", "/health", timeout_s=timeout_s)
+
+    def health_generate(self) -> Reply:
+        """GET /health_generate: SGLang's proof that its scheduler works, which its /health can be told to leave out."""
+        return self._ask("GET", "/health_generate", timeout_s=HEALTH_S)
+
+    def metrics(self, timeout_s: float) -> Reply:
+        """GET /metrics, which no engine protects."""
+        return self._ask("GET", "/metrics", timeout_s=timeout_s)
 
     def models(self) -> Reply:
         """GET /v1/models."""
@@ -109,10 +124,12 @@ class Client:
         start_s = time.monotonic()
         deadline_s = start_s + CONNECT_S + timeout_s
         url, waits, body = self.base_url + path, (CONNECT_S, timeout_s), b""
+        # neither engine wants the key for health and metrics
+        headers = {} if path.startswith("/v1") else {"Authorization": None}
         try:
             # read piece by piece: a server that never ends its answer must end neither our patience nor our memory
             with self._session.request(
-                method, url, json=request, timeout=waits, allow_redirects=False, stream=True
+                method, url, json=request, headers=headers, timeout=waits, allow_redirects=False, stream=True
             ) as answer:
                 for piece in answer.iter_content(None):
                     body += piece

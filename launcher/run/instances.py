@@ -1,4 +1,4 @@
-"""The record of a running instance: who holds its name, and where its server and its log are."""
+"""Named servers of this host: who holds a name, what is known of it, and in which state it is."""
 
 from __future__ import annotations
 
@@ -7,57 +7,81 @@ import dataclasses
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import settings
-from launcher.engines.command import NAME, Secret
+from launcher.engines.command import NAME
 from launcher.errors import ServeError
+from launcher.run.record import FAILED, SERVING, STARTING, STOPPED, STOPPING, Record, boot, now_s, read, started
 from launcher.run.secrets import resolve_key, write_private, writing
+
+RECORD, LOCK, LOG, PULSE = "record.json", "lock", "engine.log", "pulse.json"
+_ALIVE = (STARTING, SERVING, STOPPING)
+_RECORD_BYTES = 1 << 14
+_LOOKED_AT_S = 0.2  # whoever asks for the state holds the lock for an instant
 
 
 @dataclass(frozen=True)
 class Instance:
-    """A named server on this host.
+    """A named server as it is now. Its state comes from who lives, and only then from what was written.
+
+    ``starting``  a supervisor holds the name's lock, and the engine has not completed a prompt since it was started:
+                  it loads, or the supervisor waits before it tries again. To serving, stopping, failed.
+    ``serving``   a completion came back, and nothing speaks against it since. To starting (the engine failed and is
+                  started again), stopping, failed.
+    ``stopping``  asked to end: the engine's processes, its port and its GPU memory are waited for. To stopped, failed.
+    ``stopped``   nobody holds the lock, and the last run ended because it was asked to. To starting.
+    ``failed``    nobody holds the lock, and the last run ended otherwise: by itself, or the supervisor was killed,
+                  which nobody lived to write down. To starting.
+
+    The lock is the kernel's (flock): it is given back when its holder dies, however it dies, and knows no reused pid.
 
     Attributes:
-        name: the instance's name.
-        supervisor_pid: the process that owns it.
-        supervisor_start: when that process started, in clock ticks since boot, so that a reused pid is not trusted.
-        engine_pid: the engine's first process; its process group has the same number.
-        base_url: where the server answers.
-        served_name: the model's name in the API.
-        model: what the engine was given.
-        release: such as ``vllm@0.33.0``.
-        log: the file of the engine's output.
-        key_source: ``env``, ``file``, ``auto`` or None; the key itself is never recorded.
-        key_path: the file that holds the key, if one does.
+        name: the name.
+        folder: its files.
+        supervisor: the pid of the living supervisor; None without one, 0 where it cannot be known.
+        record: what is known of its last run, or None where the record is missing or damaged.
+        trouble: why nothing can be known: its files are another user's.
     """
 
     name: str
-    supervisor_pid: int
-    supervisor_start: int
-    engine_pid: int
-    base_url: str
-    served_name: str
-    model: str
-    release: str
-    log: str
-    key_source: str | None = None
-    key_path: str | None = None
-
-    @property
-    def secret(self) -> Secret | None:
-        """Where a client finds the key; a file that is gone is an error then, not made anew."""
-        if self.key_source is None:
-            return None
-        return Secret("file", Path(self.key_path)) if self.key_path else Secret("env")
+    folder: Path
+    supervisor: int | None
+    record: Record | None
+    trouble: str = ""
 
     @property
     def alive(self) -> bool:
-        """Whether the supervisor that wrote the record still runs."""
-        return started(self.supervisor_pid) == self.supervisor_start
+        """Whether a supervisor holds the name."""
+        return self.supervisor is not None
+
+    @property
+    def state(self) -> str:
+        """One of the five."""
+        written = self.record.state if self.record else None
+        if self.alive:
+            # Between its last words and its end a supervisor is still stopping.
+            return written if written in _ALIVE else STOPPING if written else STARTING
+        return STOPPED if written == STOPPED else FAILED
+
+    @property
+    def detail(self) -> str:
+        """Why it is in this state, in a few words."""
+        if self.trouble:
+            return self.trouble
+        if self.record is None:
+            return "its record is missing or damaged"
+        if not self.alive and self.record.state in _ALIVE:
+            return "the host was restarted" if self.record.boot != boot() else "its supervisor was killed"
+        return self.record.detail
+
+    @property
+    def seconds(self) -> float | None:
+        """Since the run began; None unless it lives and its record can be read."""
+        return now_s() - self.record.started_s if self.alive and self.record else None
 
 
 @dataclass(frozen=True)
@@ -70,11 +94,15 @@ class Claim:
     @property
     def log(self) -> Path:
         """Where the engine's output goes."""
-        return self.folder / "engine.log"
+        return self.folder / LOG
 
-    def record(self, instance: Instance) -> None:
-        """Say to others what runs under the name."""
-        write_private(self.folder / "record.json", json.dumps(dataclasses.asdict(instance), indent=2) + "\n")
+    def record(self, record: Record) -> None:
+        """Say to others what runs under the name.
+
+        Raises:
+            ServeError: it cannot be written.
+        """
+        write_private(self.folder / RECORD, json.dumps(dataclasses.asdict(record), indent=2, default=str) + "\n")
 
 
 @contextlib.contextmanager
@@ -84,21 +112,58 @@ def claim(name: str) -> Iterator[Claim]:
     Raises:
         ServeError: the name is none, or another process holds it.
     """
-    folder = _folder(name)
-    with writing(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # not inherited by the engine (PEP 446)
+    place = folder(name)
+    end_s = time.monotonic() + _LOOKED_AT_S
+    while (descriptor := _lock(place)) is None:
+        if time.monotonic() > end_s:
+            raise taken(name)
+        time.sleep(_LOOKED_AT_S / 10)
     try:
+        with writing(place / LOCK):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()} {started(os.getpid())} {boot()}\n".encode(), 0)
+        yield Claim(name, place)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(place: Path) -> int | None:
+    """A descriptor that holds the folder's lock; None if another process does.
+
+    A folder that ``serve rm`` took away between opening and locking is not the one that others will look into.
+    """
+    while True:
+        with writing(place):
+            settings.private_folder(place)
+            # not inherited by the engine (PEP 446)
+            descriptor = os.open(place / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_ino == (place / LOCK).stat().st_ino:
+                return descriptor
         except BlockingIOError:
-            raise _taken(name) from None
-        record = folder / "record.json"
-        record.unlink(missing_ok=True)  # of a run that was killed
-        try:
-            yield Claim(name, folder)
-        finally:
-            record.unlink(missing_ok=True)
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
+
+
+def remove(name: str) -> None:
+    """Forget an instance that does not run: its record, events and logs.
+
+    Raises:
+        ServeError: there is none, it runs, or its files cannot be removed.
+    """
+    place = look(name).folder
+    descriptor = _lock(place)
+    if descriptor is None:
+        raise ServeError(f"{name!r} is running", fix=f"serve stop {name}")
+    try:
+        with writing(place):
+            for path in sorted(place.rglob("*"), reverse=True):
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            place.rmdir()
     finally:
         os.close(descriptor)
 
@@ -110,23 +175,55 @@ def refuse_taken(name: str) -> None:
         ServeError: the name is none, or an instance runs under it.
     """
     if find(name):
-        raise _taken(name)
+        raise taken(name)
+
+
+def refuse_unwritable(instance: Instance) -> None:
+    """Writes a record as large as a real one and takes it away: what cannot be written is known before a stop.
+
+    Raises:
+        ServeError: the disk is full, or the folder is not this user's.
+    """
+    attempt = instance.folder / f".{RECORD}.attempt"
+    try:
+        write_private(attempt, " " * _RECORD_BYTES)
+    finally:
+        with contextlib.suppress(OSError):
+            attempt.unlink(missing_ok=True)
 
 
 def find(name: str) -> Instance | None:
     """The instance that runs under a name, or None."""
+    place = folder(name)
+    instance = _instance(place) if place.is_dir() else None
+    return instance if instance and instance.alive else None
+
+
+def look(name: str) -> Instance:
+    """The instance of a name, running or not.
+
+    Raises:
+        ServeError: there is none of that name, or it is another user's.
+    """
+    place = folder(name)
+    if place.is_dir():
+        return _instance(place)
+    names = ", ".join(each.name for each in every())
+    raise ServeError(f"there is no instance named {name!r}", fix=f"there are: {names}" if names else "see: serve ps")
+
+
+def every() -> list[Instance]:
+    """Every instance that this user has, by name, running or not."""
     try:
-        instance = Instance(**json.loads((_folder(name) / "record.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None  # never started, ended, or not a record
-    return instance if instance.alive else None
+        places = sorted(each for each in (settings.state_folder() / "instances").iterdir() if NAME.fullmatch(each.name))
+    except FileNotFoundError:
+        return []
+    return [_instance(place) for place in places if place.is_dir()]
 
 
 def running() -> list[Instance]:
-    """Every instance that runs, by name."""
-    records = settings.state_folder().glob("instances/*/record.json")
-    found = [find(record.parent.name) for record in sorted(records)]
-    return [instance for instance in found if instance]
+    """Every instance that has a supervisor, by name."""
+    return [instance for instance in every() if instance.alive]
 
 
 def address(name: str | None = None) -> tuple[str, str | None]:
@@ -135,37 +232,56 @@ def address(name: str | None = None) -> tuple[str, str | None]:
     Raises:
         ServeError: there is none, there are several to choose from, or its key cannot be read.
     """
-    alive = running()
-    wanted = [each for each in alive if name in (None, each.name)]
+    alive = [each for each in running() if each.record]
+    wanted = [each.record for each in alive if name in (None, each.name)]
     names = ", ".join(each.name for each in alive)
     if len(wanted) > 1:
         raise ServeError(f"several instances are running: {names}", fix="name one")
-    if not wanted:
+    if not wanted or wanted[0] is None:
         what = f"no instance named {name!r} is running" if name else "no instance is running"
         raise ServeError(what, fix=f"running: {names}" if names else "serve launch starts one; or give a server's URL")
     return wanted[0].base_url, resolve_key(wanted[0].secret) if wanted[0].secret else None
 
 
-def started(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)); None if gone.
+def folder(name: str) -> Path:
+    """Where an instance's files lie.
 
-    Not a wall-clock time: that one changes when the clock is set.
+    Raises:
+        ServeError: the name is none.
     """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()  # from field 3 on; the name before them may hold anything
-    return None if fields[0] in {"Z", "X"} else int(fields[19])
-
-
-def _folder(name: str) -> Path:
     if not NAME.fullmatch(name):
         raise ServeError(f"{name!r} is no name for an instance", fix="letters, digits, and . _ - within, at most 63")
     return settings.state_folder() / "instances" / name
 
 
-def _taken(name: str) -> ServeError:
+def taken(name: str) -> ServeError:
+    """The error for a name that another process holds."""
     holder = find(name)
-    where = f"{holder.base_url}, process {holder.supervisor_pid}" if holder else ""
+    url = holder.record.base_url if holder and holder.record else ""
+    pid = f"process {holder.supervisor}" if holder and holder.supervisor else ""
+    where = ", ".join(filter(None, (url, pid)))
     return ServeError(f"an instance named {name!r} is running", where=where, fix="stop it, or choose another --name")
+
+
+def _instance(place: Path) -> Instance:
+    try:
+        return Instance(place.name, place, _supervisor(place / LOCK), read(place / RECORD))
+    except PermissionError as error:
+        return Instance(place.name, place, None, None, f"its files cannot be read: {error.strerror}")
+
+
+def _supervisor(path: Path) -> int | None:
+    """The pid of who holds a lock; None if nobody does, 0 if it cannot be known who."""
+    try:
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                words = file.read(200).split()
+            else:
+                return None
+    except FileNotFoundError:
+        return None
+    if len(words) == 3 and words[2] == boot().encode() and words[0].isdigit() and words[1].isdigit():  # noqa: PLR2004
+        return int(words[0]) if started(int(words[0])) == int(words[1]) else 0
+    return 0

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
+import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
-from launcher.run.secrets import writing
+from launcher.errors import ServeError
+from launcher.run.handover import Handover
+from launcher.run.lines import Splitter, latest
+from launcher.run.lines import clean as clean  # noqa: PLC0414 - imported from here by others
+from launcher.run.lines import progress_bar as progress_bar  # noqa: PLC0414
+from launcher.run.logfile import excerpt
+from launcher.run.rotation import RotatingFile
+from launcher.run.scrub import Scrubber
 
 TAIL_LINES = 50
-_CHUNK_BYTES = 1 << 16
-_LINE_BYTES = 1 << 14  # longer lines are cut where they are shown, not in the file
-_SCRUBBED = b"[api key]"
-# Escape sequences (ECMA-48: CSI, then the string-carrying ones, then the short ones), other control characters but the
-# tab, and Unicode's reordering controls: what can change a terminal or what a reader believes to see.
-_CONTROL = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~]?)"
-    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-)
-
-_BAR = re.compile(r"(.*?):?\s*\d+%(?:\||\s)")  # as tqdm draws it
+_PIPE_BYTES = 1 << 20  # what Linux grants without privileges; it bridges the moments in which other threads run
+_CHUNK_BYTES = 1 << 18
+_WAITING_BYTES = 8 << 20
+_RECENT_BYTES = 1 << 18
+_ATTEMPT_FIRST_BYTES, _ATTEMPT_LAST_BYTES = 2 << 20, 6 << 20
 
 # What Python and nanobind say of a process that ended by force: up to 65 lines, after the cause, which they would push
 # out of the tail.
@@ -32,109 +39,137 @@ _EPILOGUE = re.compile(
 )
 
 
-def clean(text: str) -> str:
-    """The text without anything that a terminal would obey."""
-    return _CONTROL.sub("", text)
-
-
-def progress_bar(text: str) -> str | None:
-    """What a line of a progress bar counts (``Capturing CUDA graphs``), or None for any other line."""
-    match = _BAR.match(text)
-    return match[1] if match else None
-
-
 class Log:
-    """Copies a pipe to a file (mode 0600) and hands each line on, in a thread of its own.
+    """Copies pipes to a rotating file and hands each line on, without delaying who writes into them.
 
-    The file receives the bytes as they come, less the key. `on_line` receives text without control characters and blank
-    lines, cut at 16 KiB; a carriage return ends a line too, because progress bars use it so. Memory stays bounded
-    whatever comes. If the file cannot be written any more, reading goes on, so that the engine is never blocked by it.
+    One thread reads, scrubs, and writes the file. Another makes lines: text without control characters and blank lines,
+    cut at 16 KiB. Where they are taken more slowly than they come, the oldest are left out and one line says how many;
+    the file has them. Memory stays bounded whatever comes.
 
     Attributes:
-        path: the file.
-        tail: the last lines handed on, at most 50.
+        path: the newest file.
     """
 
-    def __init__(self, path: Path, key: str | None, on_line: Callable[[str], None]) -> None:
-        """Open the file; that of the run before is kept beside it as ``.previous``.
+    def __init__(self, path: Path, key: str | None, on_line: Callable[[str], object]) -> None:
+        """Begin a run's file; those of the runs before are kept as `RotatingFile` does.
+
+        Args:
+            path: the newest file.
+            key: what is replaced wherever it stands.
+            on_line: called from a thread of the log's own with each line of the output, and with lines of ours, which
+                begin with ``serve:``, where something is missing.
 
         Raises:
-            ServeError: it cannot be opened.
+            ServeError: the file cannot be opened.
         """
         self.path = path
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self._key = key.encode() if key else b""
-        self._on_line = on_line
-        self._rest = b""
-        self._within_long_line = False
-        self._full = False
-        with writing(path):
-            if path.exists():
-                path.replace(path.with_name(path.name + ".previous"))
-            self._file = open(  # noqa: SIM115 - closed by the thread that writes it
-                path, "wb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600)
-            )
-        self._thread: threading.Thread | None = None
+        self._key, self._on_line = key, on_line
+        self._splitter = Splitter()
+        self._lines = Handover("log lines", _WAITING_BYTES, self._missed)
+        self._file = RotatingFile(path, lambda text: self._lines.put(partial(on_line, f"serve: {text}")))
+        self._recent = _Recent()
+        self._attempt_bytes = 0
+        self._reader: threading.Thread | None = None
+
+    @property
+    def tail(self) -> deque[str]:
+        """The last lines that were read, at most 50, whether they have been handed on or not.
+
+        Of a progress bar only the last state, and none of what a process says after it failed: neither pushes the cause
+        out.
+        """
+        return deque((text for text in self._recent.lines() if not _EPILOGUE.search(text)), TAIL_LINES)
 
     def follow(self, stream: IO[bytes]) -> None:
-        """Read the stream to its end, in the background."""
-        self._thread = threading.Thread(target=self._read, args=(stream,), name="log", daemon=True)
-        self._thread.start()
+        """Read a pipe to its end, in the background, and close it."""
+        self._reader = threading.Thread(target=self._read, args=(stream,), name="log", daemon=True)
+        self._reader.start()
+
+    def mark(self, line: str) -> None:
+        """Write a line of ours, with which another attempt of the run begins."""
+        scrubber = Scrubber(self._key)
+        self._file.mark(scrubber.feed(f"{line}\n".encode(errors="replace")))
+        self._attempt_bytes = self._file.written_bytes
+        self._recent.clear()
+
+    def evidence(self) -> list[str]:
+        """What was read since the last mark: the first 2 MiB and the last 6 MiB of it.
+
+        What the file does not have is taken from memory, which has the last 256 KiB.
+        """
+        lines: list[str] = []
+        with contextlib.suppress(ServeError):
+            size_bytes = self._file.written_bytes - self._attempt_bytes
+            lines = excerpt(self.path, size_bytes, _ATTEMPT_FIRST_BYTES, _ATTEMPT_LAST_BYTES)
+        return [*lines, *self._recent.lines(self._file.lost_bytes)] if lines else [*self._recent.lines()]
 
     def finish(self, timeout_s: float) -> None:
-        """Wait until all that was written is read; the stream ends when its last writer has ended."""
-        if self._thread:
-            self._thread.join(timeout_s)
-
-    def _read(self, stream: IO[bytes]) -> None:
-        with stream:
-            while chunk := os.read(stream.fileno(), _CHUNK_BYTES):
-                self.feed(chunk)
-        self.close()
-
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes, cut anywhere."""
-        data = self._rest + chunk
-        if self._key:
-            data = data.replace(self._key, _SCRUBBED)
-        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-        if not end and len(data) > _LINE_BYTES:
-            end = len(data) - len(self._key)  # the start of a key may stand at the end
-        self._rest = data[end:]
-        self._take(data[:end])
+        """Wait until all that was written is read and handed on; the pipe ends when its last writer has ended."""
+        deadline_s = time.monotonic() + timeout_s
+        if self._reader:
+            self._reader.join(timeout_s)
+        self._lines.flush(max(0.0, deadline_s - time.monotonic()))
 
     def close(self) -> None:
-        """Take what came without an end of line, and close the file."""
-        self._take(self._rest)
+        """Close the file, and end our thread as soon as all lines are handed on."""
+        self._lines.close(0)
         self._file.close()
 
+    def _read(self, stream: IO[bytes]) -> None:
+        scrubber, buffer = Scrubber(self._key), bytearray(_CHUNK_BYTES)
+        with stream:
+            _widen(stream)
+            while count := os.readv(stream.fileno(), [buffer]):
+                self._take(scrubber.feed(bytes(memoryview(buffer)[:count])))
+        self._take(scrubber.end())
+        self._lines.put(partial(self._hand_on, self._splitter.end))
+
     def _take(self, data: bytes) -> None:
-        if not data:
-            return
-        self._write(data)
-        lines = re.split(rb"[\r\n]+", data)
-        if self._within_long_line:
-            del lines[0]
-        self._within_long_line = not data.endswith((b"\r", b"\n"))
-        for line in lines:
-            text = clean(line[:_LINE_BYTES].decode(errors="replace")).rstrip()
-            if text:
-                self._hand_on(text + (" ..." if len(line) > _LINE_BYTES else ""))
+        if data:
+            self._file.write(data)
+            self._recent.add(data)
+            self._lines.put(partial(self._hand_on, partial(self._splitter.feed, data)), len(data), data.count(b"\n"))
 
-    def _write(self, data: bytes) -> None:
-        try:
-            while data:
-                data = data[self._file.write(data) :]
-        except OSError as error:
-            if not self._full:
-                self._full = True
-                self._hand_on(f"serve: {self.path} cannot be written: {error.strerror}; the engine runs on")
-
-    def _hand_on(self, text: str) -> None:
-        if _EPILOGUE.search(text):
+    def _hand_on(self, lines: Callable[[], Iterator[str]]) -> None:
+        for text in lines():
             self._on_line(text)
-            return
-        if self.tail and (bar := progress_bar(text)) and bar == progress_bar(self.tail[-1]):
-            self.tail.pop()  # the same bar a moment later: it must not push the cause of a failure out of the tail
-        self.tail.append(text)
-        self._on_line(text)
+            self._lines.pace()
+
+    def _missed(self, lines: int, size_bytes: int) -> None:
+        self._hand_on(self._splitter.skip)
+        self._on_line(f"serve: {lines:,} lines ({size_bytes:,} bytes) came too fast to be shown; see {self.path}")
+
+
+class _Recent:
+    """The last bytes that came, for any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.clear()
+
+    def clear(self) -> None:
+        with self._lock:
+            self._chunks: deque[bytes] = deque()
+            self._size_bytes, self._begins_within = 0, False
+
+    def add(self, chunk: bytes) -> None:
+        with self._lock:
+            self._chunks.append(chunk)
+            self._size_bytes += len(chunk)
+            while self._size_bytes - len(self._chunks[0]) >= _RECENT_BYTES:
+                self._begins_within = not self._chunks[0].endswith((b"\n", b"\r"))
+                self._size_bytes -= len(self._chunks.popleft())
+
+    def lines(self, last_bytes: int = _RECENT_BYTES) -> Iterator[str]:
+        """All that is there, or so much of it."""
+        with self._lock:
+            data, begins_within = b"".join(self._chunks), self._begins_within
+        data = data[max(0, len(data) - last_bytes) :]
+        splitter = Splitter(within_line=begins_within and b"\n" in data)
+        return latest(chain(splitter.feed(data), splitter.end()))
+
+
+def _widen(stream: IO[bytes]) -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a user may have used up what is granted
+            fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

@@ -6,15 +6,15 @@ import contextlib
 import ctypes
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import IO, Any, cast
+from typing import Any
 
 import psutil
 
 from launcher.errors import FAILED, ServeError
+from launcher.run.guarding import Guard
 
 GRACE_S = 15.0
 _KILL_S = 30.0  # a process in an uninterruptible system call (a GPU driver's) may take seconds to die
@@ -23,50 +23,56 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 class Process:
-    """One engine and everything that it starts.
+    """One engine and everything that it starts, below a guard (guard.py) that ends it all if this process dies.
 
-    On Linux this process becomes a child subreaper, so a descendant whose parent ends becomes a child of this process,
-    whatever session or group it moved to, and stays findable. Children that this process had before are left alone.
+    On Linux the guard is a child subreaper, so a descendant whose parent ends becomes a child of the guard, whatever
+    session or group it moved to, and stays findable. This process is one too, for when the guard is killed. Children
+    that it had before, and those in its own session, are left alone.
+
+    Attributes:
+        pid: the engine's first process, which leads a session and a group.
+        guard_pid: the guard.
+        output: what all of them write, to both streams; it ends when the last of them has ended.
     """
 
-    def __init__(self, argv: list[str], environment: dict[str, str]) -> None:
-        """Start it: its own session and process group, no input, output and errors in one pipe.
+    def __init__(self, argv: list[str], environment: dict[str, str], name: str) -> None:
+        """Start it: no input, output and errors in one pipe, no other descriptors, default signals.
+
+        Args:
+            argv: the program, looked up in the environment's PATH, and its arguments.
+            environment: all of it.
+            name: the instance's, for who lists processes.
 
         Raises:
             ServeError: the program cannot be executed.
         """
         _become_subreaper()
         self._others = set(psutil.Process().children())
+        self._guard = Guard(name, environment)
+        self._tree = psutil.Process(self._guard.pid)
+        self.guard_pid, self.output, self.pid = self._guard.pid, self._guard.output, 0
         try:
-            self._popen = subprocess.Popen(
-                argv,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                bufsize=0,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise ServeError(f"the engine cannot be started: {error.strerror}", where=argv[0], code=FAILED) from None
-        self.pid = self._popen.pid
-        self.output = cast("IO[bytes]", self._popen.stdout)
+            self.pid = self._guard.run(argv, environment)
+        except ServeError:
+            self.stop(grace_s=0)
+            self.output.close()
+            raise
+
+    @property
+    def changed(self) -> int:
+        """A descriptor that becomes readable when the engine's first process or the guard ends; -1 after `stop`."""
+        return self._guard.changed
 
     def poll(self) -> int | None:
-        """None while the engine's first process runs, else its exit status, negative for a signal."""
-        return self._popen.poll()
+        """None while the engine's first process runs, else its exit status, negative for a signal.
+
+        -9 as well when the guard is killed: that takes it along.
+        """
+        return self._guard.poll()
 
     def descendants(self) -> list[psutil.Process]:
-        """Everything alive that came from the engine, itself included; adopted children that have ended are reaped."""
-        self.poll()
-        alive = []
-        for child in psutil.Process().children():
-            if child not in self._others:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    alive += [child, *child.children(recursive=True)]
-                    if child.pid != self.pid and child.status() == psutil.STATUS_ZOMBIE:
-                        os.waitpid(child.pid, os.WNOHANG)
-        return [process for process in alive if _lives(process)]
+        """Everything alive that came from the engine, itself included, the guard not."""
+        return [process for process in self._found() if _lives(process)]
 
     def listens(self, port: int) -> bool:
         """Whether a process of the engine's own listens on the port, and not somebody who was there first.
@@ -74,15 +80,14 @@ class Process:
         For any thread: it looks without reaping.
         """
         with contextlib.suppress(psutil.Error):
-            engine = psutil.Process(self.pid)
-            for process in (engine, *engine.children(recursive=True)):
+            for process in self._tree.children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     if any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in _tcp(process)):
                         return True
         return False
 
     def stop(self, grace_s: float = GRACE_S, pause: Callable[[float], bool] | None = None) -> list[str]:
-        """End the engine and all of its descendants: TERM, a bounded wait, KILL. Returns when none is left.
+        """End the engine and all of its descendants: TERM, a bounded wait, KILL. Returns when all have ended.
 
         TERM goes to the engine's group and to descendants outside of it, which would otherwise have to be killed.
 
@@ -98,30 +103,42 @@ class Process:
         """
         deadline_s = time.monotonic() + grace_s
         if grace_s > 0:
-            self._send(self.descendants(), signal.SIGTERM)
+            _send(self.descendants(), signal.SIGTERM)
         while (left := self.descendants()) and time.monotonic() < deadline_s:
             if (pause or _sleep)(_POLL_S):
                 break
         killed = {process.pid: _name(process) for process in left}
         deadline_s = time.monotonic() + _KILL_S
-        while left := self.descendants():
+        self._guard.wake()
+        while True:
+            guarded = self._guard.alive()  # first, because what it still has becomes ours when it ends
+            found = self._found()
+            if not (guarded or found):
+                break
+            left = [process for process in found if _lives(process)]
             if time.monotonic() > deadline_s:
-                names = ", ".join(_name(process) for process in left)
+                names = ", ".join(_name(process) for process in left or [self._tree])
                 raise ServeError(f"still alive {_KILL_S:.0f} s after SIGKILL: {names}", code=FAILED)
             killed.update((process.pid, _name(process)) for process in left)
-            self._send(left, signal.SIGKILL)
+            _send(found, signal.SIGKILL)
+            _reap(found)
             _sleep(_POLL_S)
+        self._guard.close()
         return list(killed.values())
 
-    def _send(self, processes: list[psutil.Process], number: signal.Signals) -> None:
-        """To the whole group at once, which leaves a fork no gap, if it still has a member; then to the rest."""
-        outside = [process for process in processes if _group(process) != self.pid]
-        if len(outside) < len(processes):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
-        for process in outside:
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(number)
+    def _found(self) -> list[psutil.Process]:
+        """All descendants, also those that have ended and are not reaped: their groups may hold who forked meanwhile.
+
+        When the guard has ended, they are below children of this process that are in other sessions than itself.
+        """
+        if self._guard.alive():
+            return list(self._tree.children(recursive=True))
+        found = []
+        for child in set(psutil.Process().children()) - self._others:
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if os.getsid(child.pid) != os.getsid(0):
+                    found += [child, *child.children(recursive=True)]
+        return found
 
 
 def describe(status: int) -> str:
@@ -139,11 +156,21 @@ def _become_subreaper() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _group(process: psutil.Process) -> int | None:
-    try:
-        return os.getpgid(process.pid)
-    except ProcessLookupError:
-        return None
+def _send(processes: list[psutil.Process], number: signal.Signals) -> None:
+    """To their groups, once to each, which leaves a fork no gap. A session of descendants has no other members."""
+    groups = set()
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            groups.add(os.getpgid(process.pid))
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, number)
+
+
+def _reap(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process.pid, os.WNOHANG)
 
 
 def _tcp(process: psutil.Process) -> list[Any]:
@@ -154,7 +181,7 @@ def _tcp(process: psutil.Process) -> list[Any]:
 
 def _lives(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

@@ -7,18 +7,23 @@ import json
 import os
 import re
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher import settings
 from launcher.engines.command import Command, Secret
 from launcher.errors import FAILED, ServeError
 
 VARIABLE = "SERVE_API_KEY"
 # What a Bearer token may hold (RFC 6750, section 2.1). repr, JSON and YAML escape none of it, so a key that an engine
-# prints is found in its log as it is. Eight characters, so that scrubbing it leaves other words alone.
+# prints is found in its log as it is. Eight characters, so that scrubbing it leaves other words alone; 4096, so that
+# it fits into a header of every server between a client and the engine (nginx takes 8 kB of one).
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-_LEAST_CHARACTERS = 8
+_LEAST_CHARACTERS, _MOST_CHARACTERS = 8, 4096
+_FILE_BYTES = 2 * _MOST_CHARACTERS  # a key, a byte order mark, and blank space around it
+_FORM = f"{_LEAST_CHARACTERS} to {_MOST_CHARACTERS} of the characters A-Z a-z 0-9 . _ ~ + / - (RFC 6750)"
 
 
 def resolve_key(secret: Secret) -> str:
@@ -39,6 +44,46 @@ def resolve_key(secret: Secret) -> str:
     return _read(secret.path)
 
 
+def may_be_key(text: str) -> bool:
+    """Whether a text can be an API key."""
+    return _LEAST_CHARACTERS <= len(text) <= _MOST_CHARACTERS and _TOKEN.fullmatch(text) is not None
+
+
+def new_key(path: Path, *, replace: bool) -> bool:
+    """Make a key in a file of mode 0600; on the disk when this returns, whole or not at all.
+
+    Returns:
+        Whether it took the place of one that was there.
+
+    Raises:
+        ServeError: there is a file and it is not to be replaced, or it cannot be written.
+    """
+    before = path.exists()
+    if _make(path, replace=replace):
+        return before
+    what = "there is a key already" if path.is_file() else "is there already, and is no file"
+    raise ServeError(what, where=str(path), fix="--force makes a new one in its place" if path.is_file() else "")
+
+
+def cautions(secret: Secret | None) -> list[str]:
+    """What is unsafe about the place of a key, a sentence each; nothing is changed.
+
+    Not refused, because it may be meant: containers mount secrets with mode 0444.
+    """
+    if secret is None or secret.path is None or not secret.path.exists():
+        return []
+    path, found = secret.path, []
+    owner = path.stat().st_uid
+    if settings.open_to_others(path):
+        found.append(f"other users can read the API key: chmod 600 {path}")
+    if owner not in {0, os.geteuid()}:
+        found.append(f"{path} belongs to user {owner}, who can read and change the API key")
+    home = settings.state_folder()
+    folders = [each for each in path.parents if each.is_relative_to(home) and settings.open_to_others(each)]
+    found += [f"other users can enter the folder of the API key: chmod 700 {each}" for each in folders]
+    return found
+
+
 @contextlib.contextmanager
 def handed_over(command: Command, key: str | None) -> Iterator[dict[str, str]]:
     """The environment of the engine's process; a secret file exists within the context and not after it."""
@@ -57,8 +102,20 @@ def handed_over(command: Command, key: str | None) -> Iterator[dict[str, str]]:
         file.unlink(missing_ok=True)
 
 
+def sweep(name: str) -> None:
+    """Remove what a killed run of an instance left of its key; for whoever holds the instance's name.
+
+    Raises:
+        ServeError: a file cannot be removed.
+    """
+    file = settings.secret_file(name)
+    with writing(file):
+        for leftover in (file, *file.parent.glob(f".{file.name}.*")):
+            leftover.unlink(missing_ok=True)
+
+
 def write_private(path: Path, text: str) -> None:
-    """Write a whole file of mode 0600, or leave what was there; the folder is made with mode 0700 if it is missing.
+    """Write a whole file of mode 0600, or leave what was there; missing folders are made with mode 0700.
 
     Raises:
         ServeError: it cannot be written.
@@ -76,18 +133,37 @@ def writing(path: Path) -> Iterator[None]:
         raise ServeError(f"cannot be written: {error.strerror}", where=str(path), code=FAILED) from None
 
 
-def _make(path: Path) -> None:
-    text = f"sk-serve-{secrets.token_urlsafe(32)}\n"
-    with writing(path), _temporary(path, text) as temporary, contextlib.suppress(FileExistsError):
-        os.link(temporary, path)  # of two first uses at one moment, the first wins
+def _make(path: Path, *, replace: bool = False) -> bool:
+    """Whether the key was made; of two that make one at one moment, the first does, unless both replace."""
+    with writing(path), _temporary(path, f"sk-serve-{secrets.token_urlsafe(32)}\n") as temporary:
+        _settle(temporary)
+        try:
+            if replace:
+                temporary.replace(path)
+            else:
+                os.link(temporary, path)
+        except FileExistsError:
+            return False
+        _settle(path.parent)
+    return True
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def _temporary(path: Path, text: str) -> Iterator[Path]:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    settings.private_folder(path.parent)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o600)  # as mkstemp, but for the umask
             file.write(text)
         yield Path(name)
     finally:
@@ -96,20 +172,23 @@ def _temporary(path: Path, text: str) -> Iterator[Path]:
 
 def _read(path: Path) -> str:
     try:
-        return _checked(path.read_text(encoding="utf-8").strip(), str(path))
+        # a pipe would wait for its writer, and give the key to one reader of the several that ask for it
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ServeError("is a pipe or a device, not a file", where=str(path), fix=f"or export {VARIABLE}")
+            data = file.read(_FILE_BYTES + 1)
+        return _checked(data.decode("utf-8-sig").strip(), str(path))
     except FileNotFoundError:
-        raise ServeError("the file of the API key is missing", where=str(path), fix="set api_key to auto") from None
+        fix = f"set api_key to auto, or make one: serve key new --path {path}"
+        raise ServeError("the file of the API key is missing", where=str(path), fix=fix) from None
     except UnicodeDecodeError:
-        raise ServeError("the API key's file is not text", where=str(path)) from None
+        raise ServeError("the API key's file is not text", where=str(path), fix=f"a key is {_FORM}") from None
     except OSError as error:
         raise ServeError(f"the API key cannot be read: {error.strerror}", where=str(path)) from None
 
 
 def _checked(key: str, where: str) -> str:
-    if len(key) < _LEAST_CHARACTERS or not _TOKEN.fullmatch(key):
-        raise ServeError(
-            "what is given as API key cannot be one",
-            where=where,
-            fix=f"at least {_LEAST_CHARACTERS} of the characters A-Z a-z 0-9 . _ ~ + / - (RFC 6750)",
-        )
+    if not may_be_key(key):
+        what = "what is given as API key cannot be one" if key else "holds no API key"
+        raise ServeError(what, where=where, fix=f"a key stands alone: {_FORM}")
     return key

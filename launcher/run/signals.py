@@ -40,9 +40,15 @@ class Signals:
         writable, self._writable = self._writable, -1  # a thread may still call wake
         os.close(writable)
 
-    def wait(self, timeout_s: float | None = None) -> int | None:
-        """The next signal to stop, or None: a child ended, `wake` was called, or the time is over."""
-        if not self._pending and select.select([self._readable], [], [], timeout_s)[0]:
+    def wait(self, timeout_s: float | None = None, also: int = -1) -> int | None:
+        """The next signal to stop, or None: a child ended, `wake` was called, or the time is over.
+
+        Args:
+            timeout_s: seconds at most; None for as long as it takes.
+            also: a descriptor that ends the wait when it is readable, if it is not negative.
+        """
+        descriptors = [self._readable] + ([also] if also >= 0 else [])
+        if not self._pending and self._readable in select.select(descriptors, [], [], timeout_s)[0]:
             with contextlib.suppress(BlockingIOError):
                 self._pending.extend(number for number in os.read(self._readable, 4096) if number in STOPS)
         return self._pending.popleft() if self._pending else None

@@ -1,74 +1,55 @@
-"""A command performed in the foreground: started, watched until it is ready, watched while it serves, stopped."""
+"""A command performed: its name and port held, the engine started, watched, started again where that helps, stopped."""
 
 from __future__ import annotations
 
 import os
-import signal
+import secrets
 import time
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from launcher.engines.command import Command, Secret
+from launcher.engines.command import Command
 from launcher.engines.meanings import BY_NAME
 from launcher.errors import FAILED, ServeError
-from launcher.host import ports
-from launcher.run.client import Client
-from launcher.run.instances import Claim, Instance, claim, refuse_taken, started
+from launcher.host import gpu_memory, ports
+from launcher.run import record
+from launcher.run.attempt import Attempt, Ended
+from launcher.run.client import asked_by_us
+from launcher.run.diagnose import Diagnosis
+from launcher.run.instances import Claim, claim, refuse_taken
 from launcher.run.log import Log
-from launcher.run.phases import FIRST, Progress
-from launcher.run.process import GRACE_S, Process, describe
-from launcher.run.readiness import Probe
-from launcher.run.secrets import VARIABLE, handed_over, resolve_key
+from launcher.run.owners import MARKER
+from launcher.run.record import STARTING, STOPPED, Record, boot, now_s
+from launcher.run.restarts import Restarts
+from launcher.run.secrets import VARIABLE, handed_over, resolve_key, sweep
 from launcher.run.signals import Signals
+from launcher.run.status import Observer, Status
 
 _SHOWN_LINES = 20
-# vLLM ignores TERM while its core process starts (0.32.0: no exit within 40 s; once ready, within 0.8 s), and before
-# anybody is served nothing is worth waiting for.
-_STARTING_GRACE_S = 5.0
-_LOG_END_S = 5.0  # for what still lies in the pipe when its last writer has ended
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A server that answers.
+class Launch:
+    """What is to be run.
 
     Attributes:
-        base_url: such as ``http://127.0.0.1:8000``.
-        served_name: the model's name in the API.
-        seconds: from the start of the process to the first completion.
-        facts: what the engine's log said, by name (``weights_gib``, ``kv_tokens`` ...; data/phases.yaml lists them).
-        log: the file of the engine's output.
-        demo: whether the model is the one with random weights.
-        secret: where the API key is to be found, or None; not the key.
+        command: the command.
+        request: what to launch again by ``serve restart``, as JSON.
+        changed: the launch with other values of keys; raises ServeError where they cannot be had.
+        line: the command line for other values of keys, for people to copy.
+        fix: whether one remedy may be tried.
     """
 
-    base_url: str
-    served_name: str
-    seconds: float
-    facts: dict[str, float | int]
-    log: str
-    demo: bool
-    secret: Secret | None
+    command: Command
+    request: Mapping[str, Any] = field(default_factory=dict)
+    changed: Callable[[Mapping[str, str]], Launch] | None = None
+    line: Callable[[Mapping[str, str]], str] | None = None
+    fix: bool = False
 
 
-class Observer(Protocol):
-    """Who shows what happens. `line` and `phase` are called from the thread that reads the log."""
-
-    def line(self, text: str) -> None:
-        """A line of the engine's output, without control characters and without the key."""
-
-    def phase(self, name: str, elapsed_s: float) -> None:
-        """Another phase of the start begins, so many seconds after the process was started."""
-
-    def ready(self, report: Ready) -> None:
-        """A completion came back."""
-
-    def stopping(self, why: str) -> None:
-        """In a sentence: why the engine is being stopped or has ended, or what stopping it took."""
-
-
-def launch(command: Command, observer: Observer) -> int:
-    """Run a server until it is stopped or fails; no process of it is left when this returns or raises.
+def launch(asked: Launch, observer: Observer) -> int:
+    """Run a server until it is stopped or fails for good; no process of it is left when this returns or raises.
 
     For the main thread of a process of its own: signals are handled and orphaned descendants are adopted here.
 
@@ -77,13 +58,15 @@ def launch(command: Command, observer: Observer) -> int:
         signal ends the grace of the first.
 
     Raises:
-        ServeError: code 2 if the port, the name or the key cannot be had: nothing is started or written then (but a key
-            that ``auto`` makes). Code 1 if the engine ends by itself, however it ends, or is not ready in time.
+        ServeError: code 2 if the port, the name or the key cannot be had: nothing is started then. Code 1 if the engine
+            ends by itself, however it ends, hangs, or does not become ready.
     """
+    command = asked.command
     with Signals() as signals:
         key = admit(command)
-        with claim(command.name) as held, handed_over(command, key) as environment:
-            return _Run(command, observer, signals, held).perform(key, environment)
+        with claim(command.name) as held, ports.reserved(command.host, command.port):
+            sweep(command.name)
+            return _Run(asked, observer, signals, held, key).perform()
 
 
 def admit(command: Command) -> str | None:
@@ -92,11 +75,9 @@ def admit(command: Command) -> str | None:
     Raises:
         ServeError: the port, the name or the key cannot be had, or the engine would demand a key of its own.
     """
-    if holder := ports.holder(command.host, command.port):
-        raise ServeError(
-            f"port {command.port} of {command.host} is in use by {holder}", fix="choose another --port, or stop it"
-        )
     refuse_taken(command.name)
+    if holder := ports.holder(command.host, command.port):
+        raise ports.in_use(command.host, command.port, holder)
     if command.secret:
         return resolve_key(command.secret)
     variable = BY_NAME[command.target.release.engine].api_key_variable
@@ -110,125 +91,129 @@ def admit(command: Command) -> str | None:
 
 
 class _Run:
-    """The state of one run: starting, then serving, then stopping."""
+    """One engine after the other, until there is no reason for another."""
 
-    def __init__(self, command: Command, observer: Observer, signals: Signals, held: Claim) -> None:
-        self.command, self.observer, self.signals, self.held = command, observer, signals, held
-        self.progress = Progress(command.target.release.engine)
-        self.start_s = time.monotonic()
-        self.deadline_s = self.start_s + command.wait_timeout_s
-        self.ready_s: float | None = None
-        self.asked = False
-
-    def perform(self, key: str | None, environment: dict[str, str]) -> int:
-        self.log = Log(self.held.log, key, self.line)
-        self.process = Process(self.command.argv, environment)
-        client, port = Client(self.command.base_url, key), self.command.port
-        self.probe = Probe(
-            client,
-            self.command.served_name,
-            self.deadline_s,
-            listens=lambda: self.process.listens(port),
-            changed=self.signals.wake,
-        )
-        try:
-            self.log.follow(self.process.output)
-            self.record()
-            self.observer.phase(FIRST, 0.0)
-            self.probe.start()
-            return self.watch()
-        finally:
-            self.probe.end()
-            self.process.stop(grace_s=0)  # nothing is left to do unless an error came between
-            self.log.finish(_LOG_END_S)
-
-    def watch(self) -> int:
-        """Until a signal, the engine's end, or the end of our patience; between events this process sleeps."""
-        while True:
-            left_s = None if self.ready_s else max(0.0, self.deadline_s - time.monotonic())
-            if number := self.signals.wait(left_s):
-                self.stop(f"{signal.Signals(number).name}: stopping {self.title}; once more kills it at once")
-                return 128 + number
-            self.process.descendants()  # reaps those that were adopted and have ended
-            status = self.process.poll()
-            if status is not None:
-                raise self.died(status)
-            if self.ready_s is None:
-                self.check_start()
-
-    def check_start(self) -> None:
-        probe, last, now_s = self.probe, self.probe.last, time.monotonic()
-        if probe.ready:
-            self.ready_s = now_s
-            self.observer.ready(self.report(now_s - self.start_s))
-        elif probe.refused:
-            self.stop(f"stopping {self.title}: it refuses a completion")
-            raise self.error(f"{self.title} runs, but does not complete a prompt: {last}")
-        elif now_s >= self.deadline_s:
-            self.stop(f"stopping {self.title}: not ready after {self.command.wait_timeout_s:.0f} s")
-            raise self.error(
-                f"{self.title} was not ready after {self.command.wait_timeout_s:.0f} s, in the phase "
-                f"{self.progress.phase!r}; {last}",
-                fix="a first start may compile for minutes: a longer --timeout waits for it",
-            )
-        elif probe.healthy and not self.asked:
-            self.asked = True
-            self.observer.phase("asking for a first token", now_s - self.start_s)
-
-    @property
-    def title(self) -> str:
-        return self.command.target.release.title
+    def __init__(self, asked: Launch, observer: Observer, signals: Signals, held: Claim, key: str | None) -> None:
+        command = asked.command
+        self.asked, self.signals, self.held, self.key = asked, signals, held, key
+        self.run = secrets.token_hex(8)
+        self.status = Status(held, _record(command, self.run, held, asked.request), observer)
+        self.restarts = Restarts(command.restart)
+        self.attempt: Attempt | None = None
+        self.log = Log(held.log, key, self.line)
 
     def line(self, text: str) -> None:
-        self.observer.line(text)
-        if self.ready_s is None and self.progress.line(text):
-            self.observer.phase(self.progress.phase, time.monotonic() - self.start_s)
+        self.status.observer.line(text)
+        if self.attempt:
+            self.attempt.line(text)
 
-    def stop(self, why: str) -> None:
-        self.probe.end()
-        self.observer.stopping(why)
-        grace_s = GRACE_S if self.ready_s else _STARTING_GRACE_S
-        killed = self.process.stop(grace_s, pause=lambda seconds: self.signals.wait(seconds) is not None)
-        if killed:
-            self.observer.stopping(f"had to be killed: {', '.join(killed)}")
+    def perform(self) -> int:
+        served, attempts = False, 0
+        try:
+            while True:
+                attempts += 1
+                self.status.update(attempts=attempts, state=STARTING)
+                self.log.mark(f"serve: {self.asked.command.target.release.title}, start {attempts}")
+                ended = self.once(self.asked.command)
+                if ended.signal:
+                    self.status.update(state=STOPPED, detail=ended.what)
+                    self.status.events.add("stopped", ended.what)
+                    return 128 + ended.signal
+                diagnosis = ended.diagnosis
+                if diagnosis is None:
+                    raise ValueError("an engine that failed has a diagnosis")
+                served = served or ended.served
+                if remedied := self.remedy(diagnosis):
+                    self.asked, served = remedied, False
+                    continue
+                answer = self.restarts.after(diagnosis, served=served, now_s=time.monotonic())
+                if answer.delay_s is None:
+                    raise self.failed(ended, diagnosis, answer.why)
+                self.status.update(state=STARTING, detail=f"{ended.what}; {answer.why}")
+                self.status.note("restart", f"{diagnosis.title}; {answer.why}", cause=diagnosis.cause)
+                if (number := self.pause(answer.delay_s)) is not None:
+                    self.status.update(state=STOPPED, detail="stopped while it waited for a restart")
+                    self.status.events.add("stopped", "stopped while it waited for a restart")
+                    return 128 + number
+        except ServeError as error:
+            self.status.update(state=record.FAILED, detail=error.what.partition("\n")[0], fix=error.fix)
+            self.status.events.add("failed", error.what.partition("\n")[0])
+            raise
+        finally:
+            self.log.close()
 
-    def died(self, status: int) -> ServeError:
-        self.process.stop(grace_s=0)  # what it left behind holds the pipe, and GPU memory
-        now_s = time.monotonic()
-        how = describe(status) + (", although nobody stopped it" if status == 0 else "")
-        self.observer.stopping(f"{self.title} ended: {how}")
-        if self.ready_s is None:
-            return self.error(f"{self.title} ended while starting, after {now_s - self.start_s:.1f} s: {how}")
-        return self.error(f"{self.title} ended after it had served for {now_s - self.ready_s:.1f} s: {how}")
+    def once(self, command: Command) -> Ended:
+        """One engine from start to end; its memory is back when this returns, or that is said."""
+        before = gpu_memory.snapshot()
+        marked = {MARKER: f"{self.held.folder}:{self.run}"}
+        with handed_over(command, self.key) as environment:
+            self.attempt = attempt = Attempt(command, self.key, self.log, self.signals, self.status)
+            try:
+                return attempt.perform(environment | marked)
+            finally:
+                self.attempt = None
+                if said := gpu_memory.back(before, attempt.pids):
+                    self.status.note("memory", said)
 
-    def error(self, what: str, fix: str = "") -> ServeError:
-        self.log.finish(_LOG_END_S)
-        lines = list(self.log.tail)[-_SHOWN_LINES:]
-        shown = "".join(f"\n  {line}" for line in lines)
-        last = f"\nits last lines:{shown}" if lines else "\nit wrote nothing"
-        return ServeError(what + last, where=str(self.log.path), fix=fix, code=FAILED)
+    def remedy(self, diagnosis: Diagnosis) -> Launch | None:
+        """The launch with the one change that this failure asks for, if that was allowed; it allows no other."""
+        if not (self.asked.fix and self.asked.changed and diagnosis.remedy and diagnosis.changes):
+            return None
+        changes = dict(diagnosis.changes)
+        said = ", ".join(f"{name}: {value}" for name, value in changes.items())
+        try:
+            asked = self.asked.changed(changes)
+        except ServeError as error:
+            self.status.note("fix", f"{diagnosis.title}; {said} would help, but {error.what}")
+            return None
+        self.status.note("fix", f"{diagnosis.title}; tried once with {said}", cause=diagnosis.cause, changes=changes)
+        self.status.update(request=asked.request, argv=tuple(asked.command.argv), detail=f"tried once with {said}")
+        return asked
 
-    def report(self, seconds: float) -> Ready:
-        command = self.command
-        facts, log = dict(self.progress.facts), str(self.log.path)
-        return Ready(
-            command.base_url, command.served_name, seconds, facts, log, command.checkpoint.demo, command.secret
-        )
+    def pause(self, delay_s: float) -> int | None:
+        """Wait; the signal that asked to stop meanwhile, or None."""
+        end_s = time.monotonic() + delay_s
+        while (left_s := end_s - time.monotonic()) > 0:
+            if (number := self.signals.wait(left_s)) is not None:
+                return number
+        return None
 
-    def record(self) -> None:
-        command, secret = self.command, self.command.secret
-        self.held.record(
-            Instance(
-                name=command.name,
-                supervisor_pid=os.getpid(),
-                supervisor_start=started(os.getpid()) or 0,
-                engine_pid=self.process.pid,
-                base_url=command.base_url,
-                served_name=command.served_name,
-                model=command.checkpoint.path,
-                release=str(command.target.release),
-                log=str(self.log.path),
-                key_source=secret.source if secret else None,
-                key_path=str(secret.path) if secret and secret.path else None,
-            )
-        )
+    def failed(self, ended: Ended, diagnosis: Diagnosis, why: str) -> ServeError:
+        """The error that says what happened, the line that decides, and what to change."""
+        what = ended.what
+        if diagnosis.title not in what:
+            what += f"\n{diagnosis.title}"
+        lines: Sequence[str] = diagnosis.lines or ((diagnosis.line,) if diagnosis.line else ())
+        if not lines:
+            lines = [line for line in ended.lines if not asked_by_us(line)][-_SHOWN_LINES:]
+            what += "\nits last lines:" if lines else "\nit wrote nothing"
+        what += "".join(f"\n  {line}" for line in lines)
+        if why:
+            what += f"\n{why}"
+        fix = diagnosis.advice
+        if diagnosis.changes and self.asked.line:
+            fix = "\n     ".join(filter(None, (fix, self.asked.line(diagnosis.changes))))
+        return ServeError(what, where=str(self.log.path), fix=fix, code=FAILED)
+
+
+def _record(command: Command, run: str, held: Claim, request: Mapping[str, Any]) -> Record:
+    secret = command.secret
+    return Record(
+        name=command.name,
+        run=run,
+        boot=boot(),
+        started_s=now_s(),
+        since_s=now_s(),
+        base_url=command.base_url,
+        host=command.host,
+        port=command.port,
+        served_name=command.served_name,
+        model=command.checkpoint.path,
+        release=str(command.target.release),
+        preset=command.preset,
+        argv=tuple(command.argv),
+        log=str(held.log),
+        key_source=secret.source if secret else None,
+        key_path=str(secret.path) if secret and secret.path else None,
+        request=request,
+    )

@@ -38,6 +38,9 @@ KEYED = [
     "python3 -m sglang.launch_server --model-path m --hf-token {}",
     "python3 -m sglang.launch_server --model-path m --admin-api-key={} --ssl-keyfile-password {}",
     "python3 -m sglang.launch_server --model-path m --admin {}",
+    "vllm serve m --watermark-config '{{\"key\": {}'",
+    'vllm serve m --watermark-config \'{{"key": "{}"}}\' {}',
+    "vllm serve m --watermark-config.key {}",
 ]
 
 

@@ -204,7 +204,7 @@ def test_the_fields_of_a_dry_run(serve: Program) -> None:
 @pytest.mark.parametrize("engine", ["vllm@0.33.0", "sglang@0.5.23"])
 def test_a_key_is_in_no_output(serve: Program, engine: str) -> None:
     environment = {"SERVE_API_KEY": KEY}
-    words = ("demo", "--engine", engine, "--set", "env.HF_TOKEN=hf_secret", "--set", "env.A_PASSWORD=hf_secret")
+    words = ("demo", "--engine", engine, "--config", serve.file("env: {HF_TOKEN: hf_secret, A_PASSWORD: hf_secret}\n"))
     for line in (("launch", *words, "--dry-run"), ("launch", *words, "--dry-run", "--json"), ("explain", *words)):
         told = serve(*line, environment=environment)
         assert (told.code, told.files) == (0, ())

@@ -77,6 +77,7 @@ args:
         ("args: {vllm: {'--a b': 1}}\n", 1, "is not the name of a flag", ""),
         ("env: {'A B': 1}\n", 1, "is not the name of a variable", ""),
         ("env: {VLLM_API_KEY: sk-1}\n", 1, "would put the key into a file", "api_key"),
+        ("args: {vllm: {--api-key=sk-1: true}}\n", 1, "'--api-key' is not the name of a flag", ""),
         ("api_key: sk-123\n", 1, "api_key: what is given is not auto, env, file", ""),
         ("model: ''\n", 1, "is empty", ""),
         ('model: "a\\nb"\n', 1, "control character", ""),
@@ -145,3 +146,37 @@ def test_assignments_that_are_none(assignment: str) -> None:
     with pytest.raises(ServeError) as caught:
         sources.command_line({}, [assignment])
     assert caught.value.every()[0].where.startswith("--set")
+
+
+KEY = "sk-the-key-itself"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"api_key: {KEY}",
+        f"api_key: [{KEY}]",
+        f"api_key: {{a: {KEY}}}",
+        f"api_key:{KEY}",
+        f"port: x\napi_key: '{KEY}",
+        f"env: {{SERVE_API_KEY: {KEY}}}",
+        f"env: {{VLLM_API_KEY: {KEY}}}",
+        f"env: [HF_TOKEN={KEY}]",
+        f"args: {{vllm: {{--api-key={KEY}: true}}}}",
+        f"args: {{vllm: [--api-key, {KEY}]}}",
+    ],
+)
+def test_a_key_in_a_file_is_refused_and_never_told_back(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ServeError) as caught:
+        load(tmp_path, text)
+    assert KEY not in "".join(f"{each.what}{each.where}{each.fix}" for each in caught.value.every())
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [f"api_key: {KEY}", f"api_key {KEY}", f"api-key={KEY}", f"env.VLLM_API_KEY={KEY}", f"env.SERVE_API_KEY={KEY}"],
+)
+def test_a_key_in_a_mistyped_assignment_is_never_told_back(assignment: str) -> None:
+    with pytest.raises(ServeError) as caught:
+        sources.command_line({"api_key": KEY}, [assignment])
+    assert KEY not in "".join(f"{each.what}{each.where}{each.fix}" for each in caught.value.every())

@@ -128,6 +128,8 @@ class Supervised:
     def ends(self) -> int:
         """Wait for its end; the exit status. Nothing may be left of it."""
         status = self.process.wait(PATIENCE_S)
+        if status == -signal.SIGKILL:  # then its guard has to do what it did not live to do
+            until(lambda: not self.host.processes(), "the end of all processes")
         assert self.host.processes() == []
         with socket.socket() as attempt:
             attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -16,7 +16,8 @@ from launcher.engines.command import Argument, Command, Secret
 from launcher.engines.release import Release
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
-from launcher.run.supervise import launch
+from launcher.run.relay import Relay
+from launcher.run.supervise import Launch, launch
 
 FAKE_ENGINE = Path(__file__).parent.parent / "fake_engine.py"
 
@@ -42,13 +43,20 @@ def command(options: dict[str, Any]) -> Command:
         port=options["port"],
         served_name="fake",
         wait_timeout_s=options.get("wait_timeout_s", 60),
+        stall_timeout_s=options.get("stall_timeout_s", 600),
+        hang_timeout_s=options.get("hang_timeout_s", 120),
+        restart=options.get("restart", "never"),
     )
 
 
 def main() -> int:
     options = json.loads(sys.argv[1])
     try:
-        return launch(command(options), observer(json=options.get("json", False)))
+        relay = Relay(observer(json=options.get("json", False)))
+        try:
+            return launch(Launch(command(options)), relay)
+        finally:
+            relay.close(10)
     except ServeError as error:
         print(f"error: {error.what}\nwhere: {error.where}\nfix: {error.fix}", file=sys.stderr)
         return error.code

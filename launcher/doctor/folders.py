@@ -1,0 +1,96 @@
+"""Where files go: whether there is room, and whether others may read what is nobody's business."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from launcher import settings
+from launcher.doctor.finding import ERROR, OK, WARNING, Finding
+from launcher.host import builds, environments, smi
+from launcher.run import instances
+
+_GB = 10**9
+_LOGS_GB = 0.2  # what the log and the records of an instance may grow to, and some air
+# Two bytes a parameter of what is served when no model is named (launcher/plan.py): Qwen3-14B and Qwen3-0.6B.
+_MODEL_GB = {"cuda": 30.0, "cpu": 2.0}
+_SHOWN = 5
+
+
+def disk() -> list[Finding]:
+    """The free space where environments, logs and models are put."""
+    device = "cuda" if smi.program() else "cpu"
+    known = builds.load()
+    room_gb = (
+        0.0
+        if environments.installed()
+        else next(known[name][device].room_gb for name in known if device in known[name])
+    )
+    return [
+        _room("data", settings.data_folder(), room_gb, "an engine's environment", "SERVE_HOME or XDG_DATA_HOME"),
+        _room("state", settings.state_folder(), _LOGS_GB, "logs and records", "SERVE_HOME or XDG_STATE_HOME"),
+        _room("models", _model_cache(), _MODEL_GB[device], "the default model", "HF_HOME"),
+    ]
+
+
+def _model_cache() -> Path:
+    """Where both engines let Hugging Face's library put models."""
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return settings.expanded(cache or Path(home, "hub")).absolute()
+
+
+def _room(subject: str, folder: Path, needed_gb: float, what_for: str, variable: str) -> Finding:
+    place = next(each for each in (folder, *folder.parents) if _seen(each))
+    found = os.statvfs(place)
+    free_gb = found.f_bavail * found.f_frsize / _GB
+    elsewhere = f"or put it on another disk with {variable}"
+    if found.f_flag & os.ST_RDONLY:
+        return Finding(
+            ERROR, subject, f"{folder} is on a disk that cannot be written", f"mount it writable, {elsewhere}"
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Finding(ERROR, subject, f"this user may not write to {place}", f"sudo chown $USER {place}, {elsewhere}")
+    if found.f_files and not found.f_favail:
+        return Finding(ERROR, subject, f"{folder}: its disk has room for no further file", f"delete some, {elsewhere}")
+    what = f"{folder}: {free_gb:.1f} GB are free"
+    if free_gb >= needed_gb:
+        return Finding(OK, subject, what)
+    level = ERROR if free_gb < _LOGS_GB else WARNING
+    return Finding(
+        level, subject, f"{what}; {what_for} takes {needed_gb:g} GB", f"du -xh --max-depth=1 {place}, {elsewhere}"
+    )
+
+
+def modes() -> list[Finding]:
+    """Keys, records and logs that others than this user may read."""
+    home = settings.state_folder()
+    keys = {*home.glob("keys/*"), *home.glob("instances/*/engine.yaml")}
+    keys |= {Path(each.record.key_path) for each in instances.every() if each.record and each.record.key_path}
+    rest = [home, *home.glob("*"), *home.glob("instances/*"), *home.glob("instances/*/*")]
+    return [
+        *_open(ERROR, "API keys", sorted(keys)),
+        *_open(WARNING, "state", sorted(path for path in rest if path not in keys)),
+    ] or [Finding(OK, "files", "keys, records and logs are this user's alone")]
+
+
+def _open(level: str, subject: str, paths: list[Path]) -> list[Finding]:
+    found = [path for path in paths if _seen(path) and settings.open_to_others(path)]
+    if not found:
+        return []
+    names = shlex.join(map(str, found[:_SHOWN])) + (" ..." if len(found) > _SHOWN else "")
+    return [
+        Finding(
+            level, subject, f"others may read or change {len(found)} files or folders: {names}", f"chmod go-rwx {names}"
+        )
+    ]
+
+
+def _seen(path: Path) -> bool:
+    """Whether it is there, as far as this user may know."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,194 @@
+"""Failures and their causes: logs of real ones, and words as the sources of the engines put them together."""
+
+# ruff: noqa: E501 - tables: one row a failure
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log in tests/data/engine-logs, and what is to be made of it.
+
+    Attributes:
+        name: of the file; engine and release stand in it.
+        status: the exit status of the first process, negative for a signal.
+        cause: expected.
+        line: a pattern within the decisive line; none is expected where it is empty.
+        changes: expected.
+        serving: whether it had been ready.
+        oom_killed: whether the kernel's OOM killer had struck.
+    """
+
+    name: str
+    status: int | None
+    cause: str
+    line: str = ""
+    changes: dict[str, str] = field(default_factory=dict)
+    serving: bool = False
+    oom_killed: bool = False
+
+    @property
+    def engine(self) -> str:
+        """Of the log."""
+        return self._named[1]
+
+    @property
+    def version(self) -> str:
+        """The engine's release."""
+        return self._named[2]
+
+    @property
+    def _named(self) -> re.Match[str]:
+        match = re.match(r"(?:gpu-)?(vllm|sglang)-([\d.]+(?:post\d)?)-", self.name)
+        assert match
+        return match
+
+
+@dataclass(frozen=True)
+class Words:
+    """What an engine, its libraries or the kernel say, as their source puts it together.
+
+    Attributes:
+        engine: that says it.
+        cause: expected.
+        text: an exception with its type, of one or several lines; a line of its own where `alone`.
+        within: the function that raised it.
+        changes: expected.
+        alone: whether it stands outside of any traceback.
+        status, serving, oom_killed: as of `Log`.
+    """
+
+    engine: str
+    cause: str
+    text: str
+    within: str = "step"
+    changes: dict[str, str] = field(default_factory=dict)
+    alone: bool = False
+    status: int | None = 1
+    serving: bool = False
+    oom_killed: bool = False
+
+
+GOOD = [
+    "sglang-0.5.17-qwen3-8b-fp8-kv8.log",
+    "vllm-0.24.0-qwen3-14b-fp8.log",
+    "vllm-0.26.0-qwen3-8b-humming-silent-start.log",
+    "vllm-0.32.0-good.log",
+]
+
+# Real failures. vllm-0.32.0: tools/break_engine.py, on a CPU. gpu-: benchmarks/gpu_failures.py, on one H200.
+LOGS = [
+    Log("sglang-0.5.15.post1-qwen3-14b-torchao-importerror.log", -9, "missing-package", "^ImportError: cannot import name 'float8_dynamic"),
+    Log("sglang-0.5.17-qwen3-8b-bitsandbytes-keyerror.log", -9, "unknown", "^KeyError: 'model.layers.0.mlp.gate_up_proj.qweight'"),
+    Log("vllm-0.32.0-unknown-flag.log", 2, "unknown-flag", "unrecognized arguments: --no-such-flag"),
+    Log("vllm-0.32.0-bad-value.log", 2, "bad-value", "argument --max-num-seqs: invalid int value: 'many'"),
+    Log("vllm-0.32.0-bad-json.log", 2, "bad-value", "argument --speculative-config/-sc: Value {eagle3}"),
+    Log("vllm-0.32.0-bad-choice.log", 1, "bad-value", "Load format `floppy`"),
+    Log("vllm-0.32.0-unknown-quantization.log", 1, "quantization-unsupported", "Unknown quantization method: int3"),
+    Log("vllm-0.32.0-missing-model.log", 1, "missing-model", "'/nonexistent/model'"),
+    Log("vllm-0.32.0-offline-hub.log", 1, "hub-unreachable", "LocalEntryNotFoundError"),
+    Log("vllm-0.32.0-unknown-architecture.log", 1, "unknown-architecture", "NoSuchForCausalLM"),
+    Log("vllm-0.32.0-own-code.log", 1, "own-code", "contains custom code", {"trust_remote_code": "true"}),
+    Log("vllm-0.32.0-context-too-long.log", 1, "context-too-long", r"max_model_len \(200000\)", {"context_length": "65536"}),
+    Log("vllm-0.32.0-tensor-parallel-3.log", 1, "tensor-parallel", r"heads \(8\)"),
+    Log("vllm-0.32.0-port-taken.log", 1, "port-taken", "Errno 98"),
+]  # fmt: skip
+
+OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 139.81 GiB of which 1.81 GiB is free."
+CAPTURE = f"Exception: Capture cuda graph failed: {OOM.partition(': ')[2]}\nPossible solutions:"
+READ = [
+    # what was asked for
+    Words("sglang", "context-too-long", "ValueError: Warning: User-specified context_length (100000) is greater than the derived context_length (40960). This may lead to incorrect model outputs or CUDA errors.", changes={"context_length": "40960"}),
+    Words("vllm", "refused-setting", "pydantic_core._pydantic_core.ValidationError: 1 validation error for SchedulerConfig\n  Value error, max_num_batched_tokens (4) must be greater than or equal to max_num_seqs (16)."),
+    Words("sglang", "refused-setting", "AssertionError: dp_size must be 1 for this", within='resolve\n    assert x\n  File "/opt/engine/sglang/srt/server_args.py", line 11, in check_server_args'),
+    # the model
+    Words("vllm", "own-code", "RuntimeError: Failed to load the model config. If the model is a custom model not yet available in the HuggingFace transformers library, consider setting `trust_remote_code=True`", changes={"trust_remote_code": "true"}),
+    Words("sglang", "own-code", "RuntimeError: Failed to load the tokenizer. If the tokenizer is a custom tokenizer not yet available in the HuggingFace transformers library", changes={"trust_remote_code": "true"}),
+    Words("sglang", "own-code", "ValueError: Loading /models/own requires you to execute the configuration file in that repo on your local machine.", changes={"trust_remote_code": "true"}),
+    Words("vllm", "gated-model", "OSError: You are trying to access a gated repo.\nMake sure to have access to it at https://huggingface.co/a/b."),
+    Words("sglang", "gated-model", "huggingface_hub.errors.GatedRepoError: 403 Client Error.\n\nCannot access gated repo for url https://huggingface.co/a/b/resolve/main/config.json."),
+    Words("vllm", "missing-model", "OSError: a/b is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'"),
+    Words("vllm", "missing-model", "OSError: v9 is not a valid git identifier (branch name, tag name or commit id) that exists for this model name."),
+    Words("vllm", "hub-unreachable", "OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in the cached files."),
+    Words("sglang", "hub-unreachable", "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='huggingface.co', port=443): Max retries exceeded with url: /a/b"),
+    Words("vllm", "hub-unreachable", "httpx.ConnectError: [Errno -2] Name or service not known"),
+    Words("vllm", "missing-tokenizer", "ValueError: Couldn't instantiate the backend tokenizer from one of: \n(1) a `tokenizers` library serialization file, "),
+    Words("sglang", "missing-tokenizer", "OSError: Can't load tokenizer for '/models/m'. If you were trying to load it from 'https://huggingface.co/models', make sure"),
+    Words("vllm", "missing-weights", "FileNotFoundError: [Errno 2] No such file or directory: /models/m/model-00002-of-00002.safetensors", within="load_model"),
+    Words("vllm", "damaged-weights", "RuntimeError: unexpected EOF, expected 1016 more bytes. The file might be corrupted."),
+    Words("sglang", "damaged-weights", "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory"),
+    Words("vllm", "unreadable-file", "safetensors_rust.SafetensorError: Permission denied (os error 13)"),
+    # what this host cannot do
+    Words("sglang", "quantization-unsupported", "ValueError: The quantization method nvfp4_online is not supported for the current GPU. Minimum capability: 100. Current capability: 90."),
+    Words("vllm", "quantization-unsupported", "ValueError: Failed to find a kernel that can implement the WNA16 linear layer."),
+    Words("sglang", "quantization-unsupported", "ValueError: torch.bfloat16 is not supported for quantization method gptq. Supported dtypes: [torch.float16]"),
+    Words("sglang", "tensor-parallel", "AssertionError", within="__init__\n    assert self.total_num_heads % attn_tp_size == 0"),
+    Words("vllm", "tensor-parallel", "AssertionError: 151937 is not divisible by 2"),
+    Words("vllm", "too-few-gpus", "pydantic_core._pydantic_core.ValidationError: 1 validation error for ParallelConfig\n  Value error, World size (2) is larger than the number of available GPUs (1) in this node."),
+    Words("sglang", "too-few-gpus", "torch.AcceleratorError: CUDA error: invalid device ordinal"),
+    Words("sglang", "no-gpu", "RuntimeError: No CUDA GPUs are available"),
+    Words("vllm", "no-gpu", "RuntimeError: Failed to infer device type, please set the environment variable `VLLM_LOGGING_LEVEL=DEBUG`"),
+    Words("sglang", "no-gpu", "RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU"),
+    Words("vllm", "driver-too-old", "RuntimeError: The NVIDIA driver on your system is too old (found version 12080). Please update your GPU driver"),
+    Words("sglang", "driver-too-old", "torch.AcceleratorError: CUDA error: CUDA driver version is insufficient for CUDA runtime version"),
+    Words("vllm", "attention-backend", "ValueError: Selected backend AttentionBackendEnum.FLASHMLA is not valid for this configuration. Reason: ['non-MLA not supported']"),
+    Words("sglang", "compiler-missing", "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'"),
+    Words("vllm", "compiler-missing", "subprocess.CalledProcessError: Command '['/usr/bin/gcc']' returned non-zero exit status 1.\n/tmp/x/main.c:5:10: fatal error: Python.h: No such file or directory"),
+    Words("vllm", "missing-package", "/opt/engine/bin/python: No module named vllm.entrypoints", alone=True),
+    Words("vllm", "illegal-instruction", "Fatal Python error: Illegal instruction", alone=True),
+    Words("sglang", "illegal-instruction", "", alone=True, status=-4),
+    # memory of the GPU
+    Words("vllm", "memory-in-use", "ValueError: Free memory on device cuda:0 (29.3/139.8 GiB) on startup is less than desired GPU memory utilization (0.92, 128.62 GiB). Decrease GPU memory utilization", changes={"memory_fraction": "0.2"}),
+    Words("sglang", "memory-in-use", "ValueError: The memory capacity is unbalanced. Some GPUs may be occupied by other processes. pre_model_load_memory=10.1"),
+    Words("vllm", "memory-in-use", "AssertionError: Error in memory profiling. Initial free memory 10.1 GiB, current free memory 20.2 GiB."),
+    Words("vllm", "no-kv-room", "ValueError: To serve at least one request with the model's max seq len (40960), (5.62 GiB KV cache is needed, which is larger than the available KV cache memory (0.01 GiB). Try increasing"),
+    Words("vllm", "no-kv-memory", "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine"),
+    Words("sglang", "no-kv-memory", "RuntimeError: Not enough memory. Please try to increase --mem-fraction-static. Current value: mem_fraction_static=0.05"),
+    Words("vllm", "oom-load", OOM, within="load_model", changes={"weights": "fp8"}),
+    Words("sglang", "oom-load", OOM, within="load_model", changes={"weights": "fp8"}),
+    Words("vllm", "oom-sampler", "RuntimeError: CUDA out of memory occurred when warming up sampler with 1024 dummy requests. Please try lowering `max_num_seqs`", within="_dummy_sampler_run", changes={"max_concurrency": "512"}),
+    Words("vllm", "oom-capture", OOM, within="capture_model", changes={"memory_fraction": "0.87"}),
+    Words("sglang", "oom-capture", CAPTURE, within="init_decode_cuda_graph"),
+    Words("vllm", "oom-profile", OOM, within="profile_run"),
+    Words("vllm", "oom-kv", OOM, within="initialize_kv_cache_tensors", changes={"memory_fraction": "0.87"}),
+    Words("sglang", "oom-kv", OOM, within="alloc_memory_pool"),
+    Words("vllm", "oom-run", OOM, within="execute_model", serving=True, changes={"memory_fraction": "0.87"}),
+    Words("sglang", "oom-run", OOM, within="event_loop_overlap", serving=True),
+    Words("sglang", "oom-run", "RuntimeError: Prefill out of memory. Try to lower your batch size.\nTry to allocate 900 tokens.", serving=True),
+    Words("sglang", "oom-run", "RuntimeError: alloc_req_slots runs out of memory. Please set a smaller number for `--max-running-requests`.", serving=True),
+    Words("sglang", "oom", "RuntimeError: Triton Error [CUDA]: out of memory", within="elsewhere"),
+    # the host
+    Words("sglang", "shm-full", "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:77, unhandled system error\nLast error:\nError while creating shared memory segment /dev/shm/nccl-lNPZ0f (size 7340384), error: No space left on device (28)"),
+    Words("vllm", "shm-full", "host:202016:202235 [0] misc/shmutils.cc:88 NCCL WARN Error: failed to extend /dev/shm/nccl-WU88OE to 9637892 bytes", alone=True),
+    Words("vllm", "shm-full", "Fatal Python error: Bus error", alone=True),
+    Words("vllm", "shm-full", "", alone=True, status=-7),
+    Words("sglang", "disk-full", "RuntimeError: write failed: No space left on device"),
+    Words("sglang", "too-many-files", "zmq.error.ZMQError: Too many open files"),
+    Words("vllm", "too-many-processes", "RuntimeError: can't start new thread"),
+    Words("sglang", "too-many-processes", "OpenBLAS blas_thread_init: pthread_create failed for thread 3 of 64: Resource temporarily unavailable", alone=True),
+    Words("vllm", "too-many-processes", "libgomp: Thread creation failed: Resource temporarily unavailable", alone=True),
+    Words("vllm", "host-memory", "RuntimeError: [enforce fail at alloc_cpu.cpp:127] data. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296 bytes."),
+    Words("sglang", "host-memory", "RuntimeError: unable to mmap 4096 bytes from file </models/m>: Cannot allocate memory (12)"),
+    Words("vllm", "host-memory", "terminate called after throwing an instance of 'std::bad_alloc'", alone=True),
+    Words("vllm", "host-memory", "(APIServer pid=1) ERROR 11-21 12:46:47 [core_client.py:1] Engine core proc EngineCore died unexpectedly, shutting down client.", alone=True, oom_killed=True),
+    Words("sglang", "port-taken", "ValueError: port at 30000 is not available in 30 seconds. port at 30000 is not available"),
+    Words("sglang", "port-taken", "ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): address already in use", alone=True),
+    Words("vllm", "port-taken", "torch.distributed.DistNetworkError: The server socket has failed to listen on any local network address. port: 29500, useIpv6: false, code: -98, name: EADDRINUSE, message: address already in use"),
+    # faults
+    Words("vllm", "gpu-hardware", "torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered", serving=True),
+    Words("sglang", "cuda-error", "torch.AcceleratorError: CUDA error: an illegal memory access was encountered", serving=True),
+    Words("vllm", "cuda-error", "[rank0]:[E1121 12:46:47.123 ProcessGroupNCCL.cpp:1896] [PG 0 Rank 0] Process group watchdog thread terminated with exception: CUDA error: an illegal memory access was encountered", alone=True, serving=True),
+    Words("vllm", "nccl-error", "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)"),
+    Words("sglang", "hung", "[2026-11-21 12:46:47] Scheduler watchdog timeout (self.watchdog_timeout=300, self.soft=False)", alone=True, serving=True, status=-9),
+    Words("sglang", "hung", "[2026-11-21 12:46:47] Watchdog timeout (self.watchdog_timeout=300)", alone=True, serving=True, status=-9),
+    Words("vllm", "hung", "TimeoutError: RPC call to execute_model timed out.", serving=True),
+    Words("sglang", "cache-leak", "ValueError: token_to_kv_pool_allocator memory leak detected! available_size=1, evictable_size=2", serving=True),
+    Words("vllm", "crashed", "Fatal Python error: Segmentation fault", alone=True, serving=True),
+    Words("vllm", "crashed", "", alone=True, status=-6),
+    Words("vllm", "process-died", "(APIServer pid=1) ERROR 11-21 12:46:47 [core_client.py:1] Engine core proc EngineCore died unexpectedly, shutting down client.", alone=True),
+    Words("vllm", "terminated", "", alone=True, status=-15),
+    Words("vllm", "terminated", "", alone=True, status=-2),
+    Words("vllm", "terminated", "", alone=True, status=-1),
+]  # fmt: skip
