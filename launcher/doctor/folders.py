@@ -15,7 +15,6 @@ _GB = 10**9
 _LOGS_GB = 0.2  # what the log and the records of an instance may grow to, and some air
 # Two bytes a parameter of what is served when no model is named (launcher/plan.py): Qwen3-14B and Qwen3-0.6B.
 _MODEL_GB = {"cuda": 30.0, "cpu": 2.0}
-_SHOWN = 5
 
 
 def disk() -> list[Finding]:
@@ -69,22 +68,18 @@ def modes() -> list[Finding]:
     keys = {*home.glob("keys/*"), *home.glob("instances/*/engine.yaml")}
     keys |= {Path(each.record.key_path) for each in instances.every() if each.record and each.record.key_path}
     rest = [home, *home.glob("*"), *home.glob("instances/*"), *home.glob("instances/*/*")]
-    return [
-        *_open(ERROR, "API keys", sorted(keys)),
-        *_open(WARNING, "state", sorted(path for path in rest if path not in keys)),
-    ] or [Finding(OK, "files", "keys, records and logs are this user's alone")]
+    found = []
+    if names := _open(keys):
+        what = f"others may read or change API keys: {names}"
+        found.append(Finding(ERROR, "API keys", what, f"chmod go-rwx {names}"))
+    if names := _open({path for path in rest if path not in keys}):
+        what = f"others may read or change what instances leave: {names}"
+        found.append(Finding(WARNING, "state", what, f"chmod -R go-rwx {shlex.quote(str(home))}"))
+    return found or [Finding(OK, "files", "keys, records and logs are this user's alone")]
 
 
-def _open(level: str, subject: str, paths: list[Path]) -> list[Finding]:
-    found = [path for path in paths if _seen(path) and settings.open_to_others(path)]
-    if not found:
-        return []
-    names = shlex.join(map(str, found[:_SHOWN])) + (" ..." if len(found) > _SHOWN else "")
-    return [
-        Finding(
-            level, subject, f"others may read or change {len(found)} files or folders: {names}", f"chmod go-rwx {names}"
-        )
-    ]
+def _open(paths: set[Path]) -> str:
+    return shlex.join(str(path) for path in sorted(paths) if _seen(path) and settings.open_to_others(path))
 
 
 def _seen(path: Path) -> bool:

@@ -39,8 +39,7 @@ def check() -> list[Finding]:
         return [Finding(WARNING, "driver", "nvidia-smi lists no GPU", "sudo dmesg | grep -i -e nvrm -e xid")]
     found = [Finding(OK, "driver", f"version {gpus[0].driver} answers"), *_visible(gpus)]
     for environment in environments.all_found():
-        if environment.device == "cuda":
-            found += _fit(environment, gpus)
+        found += _fit(environment, gpus)
     states = {row["index"]: row for row in answer.rows}
     for gpu in gpus:
         found += _state(gpu, states.get(str(gpu.index), {}))
@@ -98,7 +97,8 @@ def _fit(environment: Environment, gpus: tuple[Gpu, ...]) -> list[Finding]:
         return []  # no torch, or one without CUDA: told with the environments
     row = _needs(cuda)
     if row is None:
-        return [Finding(WARNING, "driver", f"{title} is built for CUDA {cuda}, of which serve knows nothing")]
+        what = f"{title} is built for CUDA {cuda}, of which serve does not know the driver that it needs"
+        return [Finding(WARNING, "driver", what, "nvidia-smi, which shows the newest CUDA that this driver has")]
     driver = gpus[0].driver
     if int(driver.partition(".")[0]) < row["driver"]:
         what = f"{title} is built for CUDA {cuda}, which needs driver {row['driver']} or newer; this one is {driver}"

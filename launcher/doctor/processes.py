@@ -28,7 +28,7 @@ def _orphaned(name: str, left: list[Orphan]) -> Finding:
     holds = f", which hold {memory / _GIB:.1f} GiB of GPU memory" if memory else ""
     pids = " ".join(str(each.pid) for each in left)
     what = f"an earlier run of {name!r} left {len(left)} processes{holds}: {pids} ({left[0].command})"
-    fix = f"the next serve launch --reap ends them; at once: kill -KILL {pids}"
+    fix = f"serve stop {name}, or: kill -KILL {pids}"
     return Finding(ERROR if memory else WARNING, "orphans", what, fix)
 
 

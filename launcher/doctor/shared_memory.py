@@ -47,7 +47,7 @@ def _left(files: list[Path]) -> list[Finding]:
     taken = sum(path.stat().st_blocks * 512 for path in files if path.exists())
     names = shlex.join(map(str, files[:_SHOWN]))
     what = f"{len(files)} files that engines left, {taken / _MIB:,.1f} MiB; no process to be seen from here uses them"
-    return [Finding(WARNING, str(SHM), what, f"rm {names}" + (", and so on" if len(files) > _SHOWN else ""))]
+    return [Finding(WARNING, str(SHM), what, f"rm {names}" + ("; serve doctor" if len(files) > _SHOWN else ""))]
 
 
 def left_behind() -> list[Path]:

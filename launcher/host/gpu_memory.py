@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from launcher.engines.confidential import command_line
-from launcher.engines.confidential import command_line
 from launcher.host import machine, smi
 
 # What the driver keeps of a GPU comes and goes with its contexts; the smallest context of CUDA takes more (H100, driver
@@ -123,12 +122,12 @@ def back(
     Returns:
         None if the memory is back, else a sentence: which GPU, how much and who has it.
     """
-    devices = ",".join(gpu.uuid for gpu in before.gpus if gpu.used_bytes is not None)
+    devices = [gpu.uuid for gpu in before.gpus if gpu.used_bytes is not None]
     deadline_s = time.monotonic() + timeout_s
     while devices:
-        now = snapshot(devices, max(1.0, deadline_s - time.monotonic()))
+        now = snapshot(",".join(devices), max(1.0, deadline_s - time.monotonic()))
         missing = [text for gpu in now.gpus if (text := _missing(gpu, before, now, pids))]
-        if now.gpus and not missing:
+        if len(now.gpus) == len(devices) and not missing:
             return None
         if time.monotonic() >= deadline_s:
             return "; ".join(missing) or "nvidia-smi does not answer, so whether the GPU memory is back is not known"
@@ -162,7 +161,8 @@ def describe(pid: int) -> str:
 
     try:
         process = psutil.Process(pid)
-        return f"process {pid} ({process.username()}: {command_line(process.cmdline())[:120] or process.name()})"
+        command = "".join(filter(str.isprintable, command_line(process.cmdline()) or process.name()))
+        return f"process {pid} ({process.username()}: {command[:120]})"
     except psutil.Error:
         return f"process {pid}, which is not to be seen from here"
 

@@ -119,7 +119,7 @@ class Attempt:
         while True:
             pause_s = _LOOK_S if self.ready_s is None else _PULSE_S
             if number := self.signals.wait(pause_s, self.process.changed):
-                self.stop(f"{signal.Signals(number).name}: stopping {self.title}; once more kills it at once")
+                self.stop(f"{signal.Signals(number).name}: stopping {self.title}")
                 return Ended(f"stopped by {signal.Signals(number).name}", signal=number, served=bool(self.ready_s))
             status = self.process.poll()
             if status is not None:
@@ -173,8 +173,9 @@ class Attempt:
         self.remember()
         self.probe.end()
         self.watch.end()
-        self.status.stopping(why)
+        # SGLang finishes all requests that it has, however long they take, and vLLM waits for clients to hang up
         grace_s = GRACE_S if self.ready_s else STARTING_GRACE_S
+        self.status.stopping(f"{why}; it has {grace_s:.0f} s, another signal ends them")
         killed = self.process.stop(grace_s, pause=lambda seconds: self.signals.wait(seconds) is not None)
         if killed:
             self.status.note("killed", f"had to be killed: {', '.join(killed)}")

@@ -67,6 +67,8 @@ class Causes:
     handled: re.Pattern[str]
     echoes: tuple[re.Pattern[str], ...]
     settings: Mapping[str, Mapping[str, Setting]]
+    beside: re.Pattern[str]
+    beside_advice: str
 
 
 @functools.cache
@@ -90,6 +92,8 @@ def load() -> Causes:
             }
             for engine, settings in data["settings"].items()
         },
+        beside=re.compile(data["beside"]["line"]),
+        beside_advice=data["beside"]["advice"],
     )
 
 

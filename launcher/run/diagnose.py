@@ -144,11 +144,14 @@ class _Case:
 
     def root(self, status: int | None) -> tuple[int, Said | None]:
         """The first error of the process that died first, with its place."""
-        loading = self.when == "loading"
-        uncaught = list(self.last)[-1:] if loading or (status or 0) > 0 else []
-        for at, said in self.dying + uncaught + (self.first if loading else []):
-            messages = said.chain[0].message
-            if messages and not self.echoed(messages[0]):
+        raised: list[tuple[int, Said]] = []  # which nobody announced: they count unless a signal ended the process
+        if self.when == "loading" and (status is None or status >= 0):
+            raised = [*list(self.last)[-1:], *self.first]
+        elif status and status > 0:
+            raised = list(self.last)[-1:]
+        for at, said in [*self.dying, *raised]:
+            echoes = [self.echoed(line) for raised in said.chain for line in raised.message[:1]]
+            if echoes and not echoes[0]:
                 return at, said
         return 0, None
 
@@ -182,11 +185,14 @@ class _Case:
         names = self.defaults() | self.names | {name: value for name, value in groups.items() if value}
         found = {key: filled(text, names) for key, text in cause.changes.items()}
         changes = {key: text for key, text in found.items() if text is not None}
+        advice = filled(cause.advice, names) or cause.advice
+        if beside := self.rules.beside.search(line):
+            changes, advice = {}, f"{filled(self.rules.beside_advice, beside.groupdict())}; otherwise, {advice}"
         return Diagnosis(
             cause=cause.id,
             title=cause.title,
             line=_shown(line),
-            advice=filled(cause.advice, names) or cause.advice,
+            advice=advice,
             changes=changes,
             restartable=cause.restart,
             remedy=cause.remedy and bool(changes),

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 _ITEM_BYTES = 256  # what a call takes in memory besides its data
 # A flood of output must not take the processor, nor Python's lock, from those who serve: a quarter of one is enough to
@@ -92,14 +93,15 @@ class Handover:
 
     def _next(self) -> Callable[[], object] | None:
         with self._changed:
-            self._idle = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._waiting or self._missed_bytes or self._closed)
+            if not (self._waiting or self._missed_bytes):
+                self._idle = True
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting or self._missed_bytes or self._closed)
             if missed_bytes := self._missed_bytes:
-                missed_lines = self._missed_lines
+                missed = partial(self._missed, self._missed_lines, missed_bytes)
                 self._missed_lines = self._missed_bytes = 0
                 self._idle = False
-                return lambda: self._missed(missed_lines, missed_bytes)
+                return missed
             if not self._waiting:
                 return None
             call, size_bytes, _ = self._waiting.popleft()

@@ -28,7 +28,7 @@ from launcher.run.scrub import Scrubber
 TAIL_LINES = 50
 _PIPE_BYTES = 1 << 20  # what Linux grants without privileges; it bridges the moments in which other threads run
 _CHUNK_BYTES = 1 << 18
-_WAITING_BYTES = 8 << 20
+_WAITING_BYTES = 2 << 20  # some seconds of work for who takes the lines
 _RECENT_BYTES = 1 << 18
 _ATTEMPT_FIRST_BYTES, _ATTEMPT_LAST_BYTES = 2 << 20, 6 << 20
 

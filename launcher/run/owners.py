@@ -110,10 +110,8 @@ def _of_session(process: Running, instance: Instance) -> bool:
     leader = running(process.session)
     if leader and leader.start != record.engine_start:
         return False  # the number was given to another process, whose session this is
-    folder = Path(f"/proc/{process.pid}")
     try:
-        same_user = folder.stat().st_uid == instance.folder.stat().st_uid
-        return same_user and (folder / "ns" / "pid").samefile("/proc/self/ns/pid")
+        return Path(f"/proc/{process.pid}").stat().st_uid == instance.folder.stat().st_uid
     except OSError:
         return False
 

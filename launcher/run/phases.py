@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Progress:
         """For the log of ``vllm`` or ``sglang``."""
         self.phase = FIRST
         self.facts: dict[str, float | int] = {}
-        self._rules = _load(engine)
+        self._rules = load_rules(engine)
 
     def line(self, text: str) -> bool:
         """Take one line of the log; true if another phase begins with it."""
@@ -47,7 +48,9 @@ class Progress:
         return False
 
 
-def _load(engine: str) -> _Rules:
+@functools.cache
+def load_rules(engine: str) -> _Rules:
+    """The patterns for an engine."""
     rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))[engine]
     return _Rules(
         phases=tuple((re.compile(pattern), phase) for pattern, phase in rules["phases"]),

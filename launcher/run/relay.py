@@ -9,7 +9,7 @@ from functools import partial
 from launcher.run.handover import Handover
 from launcher.run.status import Observer, Ready
 
-_WAITING_BYTES = 16 << 20
+_WAITING_BYTES = 1 << 20  # some thousand lines, which a terminal shows in seconds: all else waits behind them
 
 
 class Relay(Observer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -9,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher.engines import catalog
 from launcher.engines.command import Command
 from launcher.engines.meanings import BY_NAME
+from launcher.engines.release import Release
 from launcher.errors import FAILED, ServeError
 from launcher.host import gpu_memory, ports
-from launcher.run import record
+from launcher.run import causes, metrics, phases, record, stall
 from launcher.run.attempt import Attempt, Ended
 from launcher.run.client import asked_by_us
 from launcher.run.diagnose import Diagnosis
@@ -69,6 +72,16 @@ def launch(asked: Launch, observer: Observer) -> int:
             return _Run(asked, observer, signals, held, key).perform()
 
 
+def _load_rules(release: Release) -> None:
+    """What is read when it is needed is read now: an upgrade may replace our files while a server runs."""
+    causes.load()
+    stall.load_rules()
+    metrics.load_names(release.engine)
+    phases.load_rules(release.engine)
+    with contextlib.suppress(ServeError):  # a release that only its probe knows
+        catalog.load(release)
+
+
 def admit(command: Command) -> str | None:
     """The API key, or None without one; writes nothing but a key that ``auto`` makes.
 
@@ -95,6 +108,7 @@ class _Run:
 
     def __init__(self, asked: Launch, observer: Observer, signals: Signals, held: Claim, key: str | None) -> None:
         command = asked.command
+        _load_rules(command.target.release)
         self.asked, self.signals, self.held, self.key = asked, signals, held, key
         self.run = secrets.token_hex(8)
         self.status = Status(held, _record(command, self.run, held, asked.request), observer)

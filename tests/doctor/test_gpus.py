@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from launcher.doctor import gpus
 from launcher.doctor.finding import Finding
+from launcher.run.owners import MARKER
 from tests.doctor.conftest import Host
 
 BUS = "mount -t tmpfs none /sys/bus; mkdir -p /sys/bus/pci/devices/{0}; cd /sys/bus/pci/devices/{0}"
@@ -152,6 +153,18 @@ def test_memory_in_use_is_told_with_who_has_it(host: Host) -> None:
     assert "by no process that the driver names" in found["GPU 1"].what
     assert "fuser" in found["GPU 1"].fix
     assert "process 4000000, which is not to be seen from here" in found["GPU 3"].what
+    assert "fuser" in found["GPU 3"].fix
+
+
+def test_memory_of_an_instance_of_ours_is_no_fault(host: Host) -> None:
+    folder = host.state / "instances" / "x"
+    folder.mkdir(parents=True)
+    argv = [sys.executable, "-c", "import time; time.sleep(300)"]
+    with subprocess.Popen(argv, env={MARKER: f"{folder}:run"}) as process:
+        host.gpus()(apps=[{"pid": process.pid, "used_memory": "40960"}])
+        (found,) = about("GPU 0")
+        process.kill()
+    assert found.level == "ok"
 
 
 def test_a_variable_that_hides_every_gpu_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +190,7 @@ def test_a_variable_that_hides_every_gpu_is_told(host: Host, monkeypatch: pytest
             "has compute capability 7.0; vLLM 0.33.0, built for CUDA 12.8, needs 7.5",
         ),
         ("'12.6'", "580.65.06", "7.0", "ok", "CUDA 12.6"),
-        ("'14.1'", "580.65.06", "9.0", "warning", "CUDA 14.1, of which serve knows nothing"),
+        ("'14.1'", "580.65.06", "9.0", "warning", "CUDA 14.1, of which serve does not know the driver"),
     ],
 )
 def test_a_driver_and_a_gpu_that_do_not_fit_an_engine_are_told(

@@ -85,6 +85,7 @@ def test_memory_that_the_driver_keeps_is_told_with_gpu_size_and_holder(tell: Cal
     assert gpu_memory.back(before, [GONE], 0) == (
         f"GPU 1: 20.0 GiB are not free again; held by process {GONE}, which is not to be seen from here"
     )
+    assert "GPU 1: 20.0 GiB" in (gpu_memory.back(before, [], 0) or "")  # whoever had it, it is gone
     tell(gpus=[{"memory.used": "1024"}, {}])
     assert gpu_memory.back(before, [GONE], 0) == (
         "GPU 0: 1.0 GiB are not free again; held by no process that the driver names"
@@ -143,6 +144,13 @@ def test_a_driver_that_tells_no_sizes_has_nothing_to_compare(tell: Callable[...,
     before = gpu_memory.snapshot()
     tell(hangs=True)
     assert gpu_memory.back(before, [GONE]) is None
+
+
+def test_a_gpu_that_is_gone_meanwhile_is_told(tell: Callable[..., None]) -> None:
+    tell(gpus=[{}, {}])
+    before = gpu_memory.snapshot()
+    tell(gpus=[{}])
+    assert "is not known" in (gpu_memory.back(before, [GONE], 0) or "")
 
 
 def test_a_driver_that_fails_meanwhile_is_told(tell: Callable[..., None]) -> None:

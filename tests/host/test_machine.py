@@ -114,6 +114,15 @@ def test_visible_devices(
     assert [gpu.index for gpu in machine.gpus()] == indexes
 
 
+@pytest.mark.parametrize("variable", ["", "GPU-"])
+def test_of_one_gpu_no_word_is_the_beginning(
+    tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    tell(gpus=[H200])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert machine.gpus() == ()
+
+
 def test_mig_slice_counts_as_one_gpu_of_unknown_memory(
     tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 alive = os.open(os.environ["FAKE_ALIVE"], os.O_WRONLY)
 
 def up():
-    print("up", flush=True)
+    os.write(1, b"up\\n")
 
 """
 ENGINES = {
@@ -210,15 +210,17 @@ def test_a_stopped_guard_delays_nothing() -> None:
 
 
 def test_what_its_supervisor_runs_besides_is_no_part_of_the_engine() -> None:
-    process = Process(["sleep", "300"], dict(os.environ), "test")
-    with process.output, subprocess.Popen(["sleep", "300"]) as other:
-        assert [each.pid for each in process.descendants()] == [process.pid]
-        os.kill(process.guard_pid, signal.SIGKILL)
-        until(lambda: process.poll() is not None, "the guard's end")
-        process.stop(grace_s=0)
-        assert other.poll() is None
-        other.kill()
-        assert other.wait() == -9
+    with subprocess.Popen(["sleep", "300"], start_new_session=True) as before:
+        process = Process(["sleep", "300"], dict(os.environ), "test")
+        with process.output, subprocess.Popen(["sleep", "300"]) as after:
+            assert [each.pid for each in process.descendants()] == [process.pid]
+            os.kill(process.guard_pid, signal.SIGKILL)
+            until(lambda: process.poll() is not None, "the guard's end")
+            process.stop(grace_s=0)
+            for other in (before, after):
+                assert other.poll() is None
+                other.kill()
+                assert other.wait() == -9
 
 
 def test_the_guard_is_small_says_what_it_is_and_does_not_hold_the_key() -> None:

@@ -157,8 +157,10 @@ def test_a_state_folder_behind_a_link_is_the_same(
 ) -> None:
     (pid,) = start(WAIT, env=marked(state))
     (tmp_path / "link").symlink_to(tmp_path / "home")
+    (other,) = start(WAIT, env=marked(tmp_path / "link" / state.relative_to(tmp_path / "home")))
+    assert pids(orphans.find()) == {pid, other}
     monkeypatch.setenv("SERVE_HOME", str(tmp_path / "link"))
-    assert pids(orphans.find()) == {pid}
+    assert pids(orphans.find()) == {pid, other}
 
 
 def test_a_title_over_the_environment_leaves_the_session(state: Path, start: Started) -> None:
@@ -187,6 +189,11 @@ def test_a_session_whose_leader_has_ended_still_tells(state: Path, start: Starte
     child.stdin.close()
     child.wait()
     assert pids(orphans.find()) == {pid}
+    os.chown(state, 65534, -1)
+    assert orphans.find() == []  # another user's run
+    os.chown(state, os.geteuid(), -1)
+    record(state, child.pid, engine_start=1 << 60)
+    assert orphans.find() == []  # younger than that process: the number was given out again
 
 
 @pytest.mark.parametrize(
@@ -276,8 +283,9 @@ def test_reaping_trusts_no_reused_pid(state: Path, start: Started) -> None:
     (found,) = orphans.find()
     earlier = Orphan(found.pid, found.start - 1, found.instance, found.user, found.command)
     assert orphans.reap([earlier]) == orphans.Reaped((earlier,), ())
-    assert psutil.Process(pid).is_running()
+    assert pids(orphans.find()) == {pid}
     assert orphans.reap([found]).ended == (found,)
+    assert orphans.find() == []
     assert orphans.reap([found]).ended == (found,)  # gone already
 
 

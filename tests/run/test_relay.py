@@ -72,9 +72,9 @@ def test_nobody_waits_for_an_observer_that_is_stuck_and_only_lines_are_lost() ->
     observer = Told(stuck=True)
     relay = Relay(observer)
     relay.phase("loading", 0.0)
-    for number in range(200_000):
+    for number in range(20_000):
         relay.line(f"{number:0100d}")
-        if number % 50_000 == 0:
+        if number % 5000 == 0:
             relay.note(f"{number}")
     relay.stopping("why")
     assert not relay.close(0.01)
@@ -85,13 +85,13 @@ def test_nobody_waits_for_an_observer_that_is_stuck_and_only_lines_are_lost() ->
     shown = [int(text) for text in texts if not text.startswith("serve: ")]
     (missed,) = [text for text in texts if text.startswith("serve: ")]
     assert missed.endswith(" lines came faster than they were taken; see the log")
-    assert len(shown) + int(missed.split()[1].replace(",", "")) == 200_000
-    assert shown == list(range(200_000 - len(shown), 200_000))
-    assert len(shown) > 30_000
+    assert len(shown) + int(missed.split()[1].replace(",", "")) == 20_000
+    assert shown == list(range(20_000 - len(shown), 20_000))
+    assert len(shown) > 2500
     others = [each for each in observer.told if each[0] != "line"]
     assert others == [
         ("phase", ("loading", 0.0)),
-        *(("note", f"{number}") for number in range(0, 200_000, 50_000)),
+        *(("note", f"{number}") for number in range(0, 20_000, 5000)),
         ("stopping", "why"),
     ]
 
@@ -99,16 +99,16 @@ def test_nobody_waits_for_an_observer_that_is_stuck_and_only_lines_are_lost() ->
 def test_what_waits_is_bounded_by_what_it_takes_in_memory_however_short_the_lines() -> None:
     observer = Told(stuck=True)
     relay = Relay(observer)
-    for _ in range(100_000):
+    for _ in range(10_000):
         relay.line("x")
     observer.free.set()
     assert relay.close(PATIENCE_S)
-    assert 60_000 < len(observer.told) < 16e6 / 250
+    assert 4000 < len(observer.told) < 4100  # 1 MiB of 257 bytes each
 
 
 class Gone(Told):
     def line(self, text: str) -> None:
-        raise OSError(5, "Input/output error")
+        raise OSError(5, "Input/output error", text)
 
 
 def test_a_terminal_that_is_gone_ends_nothing() -> None:
@@ -127,12 +127,12 @@ from launcher.run.relay import Relay
 
 relay = Relay(observer())
 relay.phase("loading", 0.0)
-for number in range(20_000):
+for number in range(1_000):
     relay.line(f"line {number}")
 relay.stopping("the last word")
-print(relay.close(0.2), flush=True)
+os.write(1, b"%r\\n" % relay.close(0.2))  # not by print: rich has it go where its live line is
 sys.stdin.readline()
-print(relay.close(60), flush=True)
+os.write(1, b"%r\\n" % relay.close(60))
 """
 
 
@@ -162,16 +162,16 @@ def test_a_stopped_terminal_keeps_nobody_and_has_all_when_it_goes_on() -> None:
     reader = threading.Thread(target=read)
     reader.start()
     print(file=process.stdin, flush=True)
-    assert process.communicate(timeout=PATIENCE_S) == ("True\n", None)
+    assert process.communicate(timeout=PATIENCE_S)[0] == "True\n"
     reader.join(PATIENCE_S)
     os.close(terminal)
-    assert b"line 19999" in seen
+    assert b"line 999" in seen
     assert seen.rstrip().endswith(b"serve: the last word")
 
 
 def test_a_call_that_takes_no_data_is_made_before_long_whatever_waits() -> None:
     made: list[int] = []
-    calls = Handover("test", 1000, lambda lines, size_bytes: made.append(-size_bytes))
+    calls = Handover("test", 1000, lambda _lines, size_bytes: made.append(-size_bytes))
     stuck = threading.Event()
     calls.put(lambda: stuck.wait(PATIENCE_S))
     for number in range(5):
