@@ -31,7 +31,9 @@ def ps(json: Json = False) -> None:
         show.as_json([_told(each, uses[each.name]) for each in found])
     elif found:
         heads = ("name", "state", "model", "engine", "preset", "address", "gpus", "up", "tokens/s", "requests")
-        show.table(heads, [_row(each, uses[each.name]) for each in found])
+        rows = [_row(each, uses[each.name]) for each in found]
+        told = [place for place in range(len(heads)) if any(row[place] for row in rows)]  # narrow, where all are empty
+        show.table([heads[place] for place in told], [[row[place] for place in told] for row in rows])
     else:
         print("no instances; serve launch MODEL --detach starts one")
 
@@ -39,6 +41,7 @@ def ps(json: Json = False) -> None:
 def status(name: Name, json: Json = False) -> None:
     """Show one instance: its state, its processes, what the engine granted, and what was decided about it."""
     from launcher.run import events, instances, overview  # noqa: PLC0415 - not needed for --help
+    from launcher.run.record import FAILED as FAILED_STATE  # noqa: PLC0415
 
     instance = instances.look(name)
     use, happened = overview.uses([instance])[name], events.read(instance.folder, _EVENTS)
@@ -49,8 +52,10 @@ def status(name: Name, json: Json = False) -> None:
     lines = [("state", _state(instance)), *_facts(instance, use)]
     if record:
         lines += [("command", shlex.join(record.argv)), ("log", record.log)]
-        if record.fix and not instance.alive:
-            lines.append(("what to do", record.fix))
+        if instance.state == FAILED_STATE:
+            lines.append(
+                ("what to do", record.fix or f"serve logs {name} says more; serve restart {name} starts it again")
+            )
     for head, text in lines:
         print(f"{head:<12} {show.safe(text)}".rstrip())
     for event in happened:
@@ -171,7 +176,7 @@ def _facts(instance: Instance, use: Use) -> Iterable[tuple[str, str]]:
     if instance.alive and record:
         yield (
             "processes",
-            f"supervisor {instance.supervisor}, engine {record.engine_pid}; started {record.attempts} time(s)",
+            f"supervisor {instance.supervisor}, engine {record.engine_pid}; starts so far: {record.attempts}",
         )
         yield "up", _span(instance.seconds)
         granted = [f"{name} {value:,}" for name, value in record.facts.items()]

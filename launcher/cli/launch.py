@@ -63,27 +63,42 @@ def begin(request: Request, command: Command, screen: Plain, *, detached: bool, 
         screen.note(line)
     admit(command)  # what is refused is refused before the demo model is written
     ensure(command.checkpoint, command.revision, command.source)
-    asked = _asked(request, command, fix=fix)
+    asked = _asked(request, command, detached=detached, fix=fix)
     if detached:
-        detach(asked, screen)
+        try:
+            detach(asked, screen)
+        finally:
+            screen.end()
+        _still_serves(command.name)
         screen.note(f"it goes on in the background; serve status, logs, restart and stop take its name: {command.name}")
         return
     raise typer.Exit(_foreground(asked, screen))
 
 
-def _asked(request: Request, command: Command, *, fix: bool) -> Launch:
+def _asked(request: Request, command: Command, *, detached: bool, fix: bool) -> Launch:
     from launcher.plan import plan  # noqa: PLC0415 - not needed for --help
     from launcher.run import again  # noqa: PLC0415
     from launcher.run.supervise import Launch  # noqa: PLC0415
 
     def changed(changes: Mapping[str, str]) -> Launch:
         other = again.changed(request, changes, command)
-        return _asked(other, plan(other), fix=False)
+        return _asked(other, plan(other), detached=detached, fix=False)
 
     def line(changes: Mapping[str, str]) -> str:
-        return again.command_line(again.changed(request, changes, command))
+        return again.command_line(again.changed(request, changes, command), detached=detached)
 
     return Launch(command, again.written(request, fix=fix), changed, line, fix)
+
+
+def _still_serves(name: str) -> None:
+    """Whoever waited may have been stopped by Ctrl-Z for longer than the server served."""
+    from launcher.run.instances import look  # noqa: PLC0415 - not needed for --help
+    from launcher.run.record import SERVING  # noqa: PLC0415
+
+    instance = look(name)
+    if instance.state != SERVING:
+        what = f"{name} was ready, and is {instance.state} now: {instance.detail}"
+        raise ServeError(what, fix=f"serve status {name}", code=FAILED)
 
 
 def refuse_not_installed(command: Command) -> None:

@@ -27,7 +27,7 @@ def logs(
     tail: Annotated[int | None, typer.Option("--tail", metavar="N", min=0, help="The last N lines alone.")] = None,
 ) -> None:
     """Print the log of an instance: its last run, without what a terminal would obey."""
-    since_s = _moment(since) if since else None
+    since_s = _moment(since) if since is not None else None
     from launcher.run import instances, logfile  # noqa: PLC0415 - not needed for --help
 
     path = instances.look(name).folder / instances.LOG

@@ -58,6 +58,9 @@ class Plain(Observer):
         """Say why the engine stops."""
         self.note(why)
 
+    def end(self) -> None:
+        """Leave nothing half drawn."""
+
 
 class Terminal(Plain):
     """The log dimmed above one live line: a spinner, the phase, and the seconds so far."""
@@ -95,6 +98,10 @@ class Terminal(Plain):
         """Replace the live line by the reason."""
         self._end_live()
         super().stopping(why)
+
+    def end(self) -> None:
+        """Take the live line away."""
+        self._end_live()
 
     def _end_live(self) -> None:
         if self._live is not None:

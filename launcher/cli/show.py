@@ -61,7 +61,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             told = [f"    {head}: {cell}" for head, cell in zip(heads[1:], row[1:], strict=True) if cell]
             print("\n".join([row[0], *told]))
     else:
-        console.print(grid)
+        with console.capture() as drawn:
+            console.print(grid)
+        print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def environment(command: Command) -> dict[str, str]:

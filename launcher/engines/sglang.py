@@ -117,7 +117,7 @@ def _additions(draft: Draft) -> None:
     if draft.deployment.get("metrics") is None and not draft.has("--enable-metrics"):
         note = "for the watchdog and serve ps; metrics: false leaves it out"
         after = 1 + next(place for place, each in enumerate(draft.arguments) if each.words[0] == "--port")
-        draft.arguments.insert(after, Argument(("--enable-metrics",), note=note))
+        draft.arguments.insert(after, Argument(("--enable-metrics",), "metrics", note=note))
 
 
 EXPRESSIONS: dict[str, Expression] = {

@@ -102,7 +102,7 @@ def _without(words: list[str], flag: str, command: Command) -> list[str]:
     return kept
 
 
-def command_line(request: Request) -> str:
+def command_line(request: Request, *, detached: bool) -> str:
     """The launch as one would type it."""
     words = ["serve", "launch", *request.words]
     if request.preset:
@@ -121,6 +121,8 @@ def command_line(request: Request) -> str:
             words += [key.option, text]
     if request.name:
         words += ["--name", request.name]
+    if detached:
+        words.append("--detach")
     return shlex.join(words)
 
 

@@ -31,6 +31,7 @@ _GIVEN_UP = {
     "refused": (False, ""),
     "too-slow": (False, "a first start may compile for minutes: a longer --timeout waits for it"),
     "stalled": (True, "its log says how far it came; --stall-timeout sets how long nothing may happen"),
+    "unguarded": (True, "whoever sends SIGKILL to serve-guard ends the engine with it"),
     "hung": (True, "its log says what it did last; --hang-timeout sets how long no token may move"),
 }
 
@@ -186,6 +187,8 @@ class Attempt:
 
     def died(self, status: int) -> Ended:
         """It ended by itself."""
+        if not self.process.guarded():
+            return self.give_up("unguarded", f"the guard of {self.title} was killed")
         now_s = time.monotonic()
         self.remember()
         self.process.stop(grace_s=0)  # what it left behind holds the pipe, and GPU memory

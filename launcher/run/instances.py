@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import settings
-from launcher.engines.command import NAME
+from launcher.engines.command import NAME, checked_name
 from launcher.errors import ServeError
 from launcher.run.record import FAILED, SERVING, STARTING, STOPPED, STOPPING, Record, boot, now_s, read, started
 from launcher.run.secrets import resolve_key, write_private, writing
 
-RECORD, LOCK, LOG, PULSE = "record.json", "lock", "engine.log", "pulse.json"
+RECORD, LOCK, LOG, PULSE, RUNS = "record.json", "lock", "engine.log", "pulse.json", "runs"
+_RUNS_KEPT = 100
 _ALIVE = (STARTING, SERVING, STOPPING)
 _RECORD_BYTES = 1 << 14
 _LOOKED_AT_S = 0.2  # whoever asks for the state holds the lock for an instant
@@ -85,6 +86,15 @@ class Instance:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """A run of an instance: its identity, the boot, and when its supervisor started, in clock ticks since then."""
+
+    run: str
+    boot: str
+    start: int
+
+
+@dataclass(frozen=True)
 class Claim:
     """A name that is held by this process, and the folder that goes with it."""
 
@@ -95,6 +105,16 @@ class Claim:
     def log(self) -> Path:
         """Where the engine's output goes."""
         return self.folder / LOG
+
+    def begin(self, run: str) -> None:
+        """Write down that a run begins, so that what it leaves can be told from what merely says so.
+
+        Raises:
+            ServeError: it cannot be written.
+        """
+        lines = [*runs(self.folder).values(), Begun(run, boot(), started(os.getpid()) or 0)][-_RUNS_KEPT:]
+        text = "".join(f"{each.run} {each.boot} {each.start}\n" for each in lines)
+        write_private(self.folder / RUNS, text)
 
     def record(self, record: Record) -> None:
         """Say to others what runs under the name.
@@ -147,6 +167,16 @@ def _lock(place: Path) -> int | None:
         except FileNotFoundError:
             pass
         os.close(descriptor)
+
+
+def runs(place: Path) -> dict[str, Begun]:
+    """The last runs of the instance in a folder, by identity; a line that is none is left out."""
+    try:
+        lines = (place / RUNS).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    found = [line.split() for line in lines]
+    return {each[0]: Begun(each[0], each[1], int(each[2])) for each in found if len(each) == 3 and each[2].isdigit()}  # noqa: PLR2004
 
 
 def remove(name: str) -> None:
@@ -249,9 +279,7 @@ def folder(name: str) -> Path:
     Raises:
         ServeError: the name is none.
     """
-    if not NAME.fullmatch(name):
-        raise ServeError(f"{name!r} is no name for an instance", fix="letters, digits, and . _ - within, at most 63")
-    return settings.state_folder() / "instances" / name
+    return settings.state_folder() / "instances" / checked_name(name)
 
 
 def taken(name: str) -> ServeError:

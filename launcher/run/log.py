@@ -18,7 +18,7 @@ from typing import IO
 
 from launcher.errors import ServeError
 from launcher.run.handover import Handover
-from launcher.run.lines import Splitter, latest
+from launcher.run.lines import LINE_BYTES, Splitter, latest
 from launcher.run.lines import clean as clean  # noqa: PLC0414 - imported from here by others
 from launcher.run.lines import progress_bar as progress_bar  # noqa: PLC0414
 from launcher.run.logfile import excerpt
@@ -68,7 +68,7 @@ class Log:
         self._lines = Handover("log lines", _WAITING_BYTES, self._missed)
         self._file = RotatingFile(path, lambda text: self._lines.put(partial(on_line, f"serve: {text}")))
         self._recent = _Recent()
-        self._attempt_bytes = 0
+        self._attempt_bytes = self._line_bytes = 0
         self._reader: threading.Thread | None = None
 
     @property
@@ -123,12 +123,17 @@ class Log:
                 self._take(scrubber.feed(bytes(memoryview(buffer)[:count])))
         self._take(scrubber.end())
         self._lines.put(partial(self._hand_on, self._splitter.end))
+        self._line_bytes = 0
 
     def _take(self, data: bytes) -> None:
-        if data:
-            self._file.write(data)
-            self._recent.add(data)
+        if not data:
+            return
+        self._file.write(data)
+        self._recent.add(data)
+        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if end or self._line_bytes <= LINE_BYTES:  # nothing is shown of the rest of a long line: it takes no place
             self._lines.put(partial(self._hand_on, partial(self._splitter.feed, data)), len(data), data.count(b"\n"))
+        self._line_bytes = len(data) - end if end else self._line_bytes + len(data)
 
     def _hand_on(self, lines: Callable[[], Iterator[str]]) -> None:
         for text in lines():

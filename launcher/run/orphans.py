@@ -81,7 +81,8 @@ def find(claimed: str | None = None) -> list[Orphan]:
     """
     owners = Owners()
     supervised = {name for name, each in owners.instances.items() if name != claimed and (each.alive or each.trouble)}
-    spared = ancestors()  # an engine may start serve, and its environment is inherited
+    # an engine may start serve, and a shell with its environment another instance: both inherit the mark
+    spared = ancestors() | {each.supervisor for each in owners.instances.values() if each.supervisor}
     found = [(each, owners.of(each)) for each in every_process() if each.pid not in spared]
     ours = [(process, name) for process, name in found if name and name not in supervised]
     memory: dict[int, int] = {}

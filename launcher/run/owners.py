@@ -3,7 +3,10 @@
 Either of two things tells it:
 
 - its environment: `MARKER` names the instance's folder and the run. All descendants inherit the variable, but
-  setproctitle writes a process's title over its environment (the core process of vLLM, the scheduler of SGLang);
+  setproctitle writes a process's title over its environment (the core process of vLLM, the scheduler of SGLang). And
+  anybody can set it, as a shell does that is given an engine's environment. So the run must be one that there was, of
+  this boot and user, the process no older than it, and the leader of its session must not be somebody else's: an engine
+  never belongs to the session of a terminal;
 - its session: the number is the recorded engine's pid, and the process is of this boot and no older than that engine.
   While a session has a member, the kernel gives its number to no other process; but it may have done so since. So a
   process whose environment is whole and bears no mark is never ours by its session alone.
@@ -20,13 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import settings
-from launcher.engines.command import NAME
 from launcher.run import instances
 from launcher.run.instances import Instance
 from launcher.run.record import boot
 
 MARKER = "SERVE_RUN"  # in an engine's environment: the instance's folder, a colon, the run
-_MARK = re.compile(rb"(?:^|\0)%b=([^\0]*):[^\0:]*\0" % MARKER.encode())
+_MARK = re.compile(rb"(?:^|\0)%b=([^\0]*):([^\0:]*)\0" % MARKER.encode())
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,30 @@ class Owners:
 
     def of(self, process: Running) -> str | None:
         """The name of the instance, or None for a foreign process."""
+        name = self._told(process)
+        leader = running(process.session) if name else None
+        if leader and leader.pid != process.pid and self._told(leader) != name:
+            return None
+        return name if name and self._shared_with(process) else None
+
+    def _told(self, process: Running) -> str | None:
+        """What its environment or its session says."""
         environment = _read(process.pid, "environ")
         if mark := _MARK.search(environment):
             folder = Path(os.fsdecode(mark[1]))
-            ours = folder.parent.resolve() == self._folder and NAME.fullmatch(folder.name)
-            return folder.name if ours and self._shared_with(process) else None
+            ours = folder.parent.resolve() == self._folder and folder.name in self.instances
+            return folder.name if ours and self._ran(folder.name, os.fsdecode(mark[2]), process) else None
         if _whole(environment):
             return None
-        name = next((name for name, instance in self.instances.items() if _of_session(process, instance)), None)
-        return name if name and self._shared_with(process) else None
+        return next((name for name, instance in self.instances.items() if _of_session(process, instance)), None)
+
+    def _ran(self, name: str, run: str, process: Running) -> bool:
+        """Whether there was such a run when the process started, and it was its user's."""
+        place = self.instances[name].folder
+        begun = instances.runs(place).get(run)
+        return (
+            begun is not None and begun.boot == boot() and process.start >= begun.start and _same_user(process, place)
+        )
 
     def _shared_with(self, process: Running) -> bool:
         """Whether the folder is for that process what it is for us."""
@@ -110,8 +127,12 @@ def _of_session(process: Running, instance: Instance) -> bool:
     leader = running(process.session)
     if leader and leader.start != record.engine_start:
         return False  # the number was given to another process, whose session this is
+    return _same_user(process, instance.folder)
+
+
+def _same_user(process: Running, place: Path) -> bool:
     try:
-        return Path(f"/proc/{process.pid}").stat().st_uid == instance.folder.stat().st_uid
+        return Path(f"/proc/{process.pid}").stat().st_uid == place.stat().st_uid
     except OSError:
         return False
 

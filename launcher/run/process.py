@@ -70,6 +70,10 @@ class Process:
         """
         return self._guard.poll()
 
+    def guarded(self) -> bool:
+        """Whether the guard lives."""
+        return self._guard.alive()
+
     def descendants(self) -> list[psutil.Process]:
         """Everything alive that came from the engine, itself included, the guard not."""
         return [process for process in self._found() if _lives(process)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from typing import Any
 
 from launcher.engines.command import Secret
 
+_MOST_BYTES = 1 << 20  # a hundred times a real one
 STARTING, SERVING, STOPPING, STOPPED, FAILED = STATES = ("starting", "serving", "stopping", "stopped", "failed")
 
 
@@ -87,7 +90,7 @@ def started(pid: int) -> int | None:
 
 def boot() -> str:
     """The identity of this boot of the host."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
 def now_s() -> float:
@@ -98,7 +101,10 @@ def now_s() -> float:
 def read(path: Path) -> Record | None:
     """What a version of this program, perhaps another one, wrote; unknown fields are left out."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return None
+            found = json.loads(file.read(_MOST_BYTES))
         known = {each.name for each in dataclasses.fields(Record)}
         record = Record(**{name: value for name, value in found.items() if name in known})
     except PermissionError:

@@ -20,7 +20,7 @@ from launcher.run import causes, metrics, phases, record, stall
 from launcher.run.attempt import Attempt, Ended
 from launcher.run.client import asked_by_us
 from launcher.run.diagnose import Diagnosis
-from launcher.run.instances import Claim, claim, refuse_taken
+from launcher.run.instances import Claim, claim, refuse_taken, running
 from launcher.run.log import Log
 from launcher.run.owners import MARKER
 from launcher.run.record import STARTING, STOPPED, Record, boot, now_s
@@ -88,9 +88,11 @@ def admit(command: Command) -> str | None:
     Raises:
         ServeError: the port, the name or the key cannot be had, or the engine would demand a key of its own.
     """
-    refuse_taken(command.name)
     if holder := ports.holder(command.host, command.port):
-        raise ports.in_use(command.host, command.port, holder)
+        ours = (each.name for each in running() if each.record and each.record.port == command.port)
+        name = next(ours, None)
+        raise ports.in_use(command.host, command.port, f"the instance {name} (serve stop {name})" if name else holder)
+    refuse_taken(command.name)
     if command.secret:
         return resolve_key(command.secret)
     variable = BY_NAME[command.target.release.engine].api_key_variable
@@ -111,6 +113,7 @@ class _Run:
         _load_rules(command.target.release)
         self.asked, self.signals, self.held, self.key = asked, signals, held, key
         self.run = secrets.token_hex(8)
+        held.begin(self.run)
         self.status = Status(held, _record(command, self.run, held, asked.request), observer)
         self.restarts = Restarts(command.restart)
         self.attempt: Attempt | None = None

@@ -256,7 +256,7 @@ def test_a_launch_runs_what_the_dry_run_printed(serve: Program) -> None:
     assert expected in engines
     assert code == 130
     assert (smoke.code, again.code) == (0, 2)
-    assert "is in use by process" in again.err
+    assert "is in use by the instance mine (serve stop mine)" in again.err
     told = launched.out.read_text() + launched.err.read_text() + smoke.out
     assert "ready: http://127.0.0.1:" in told
     assert "random weights: its answers mean nothing" in told

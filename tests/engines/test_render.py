@@ -57,10 +57,10 @@ VALUES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "tool_call_parser": (("hermes", "qwen25"), {}),
     "multimodal.images": (("2", "0"), {}),
     "multimodal.videos": (("1",), {}),
-    "metrics": (("true", "false"), {}),
+    "metrics": (("false",), {}),
     "log_level": (("debug", "info", "warning", "error"), {}),
     "wait_timeout": (("60",), {}),
-    "restart": (("never", "on-failure"), {}),
+    "restart": (("on-failure",), {}),
     "stall_timeout": (("60",), {}),
     "hang_timeout": (("60",), {}),
 }

@@ -154,6 +154,16 @@ def test_a_damaged_record_is_no_record_and_never_an_error(home: Path, text: str)
     assert look("one").state == FAILED
 
 
+def test_a_record_without_an_end_or_a_writer_is_none(home: Path) -> None:
+    with claim("one"):
+        place = home / "one" / "record.json"
+        place.symlink_to("/dev/zero")
+        assert look("one").record is None
+        place.unlink()
+        os.mkfifo(place)
+        assert look("one").record is None
+
+
 def test_a_record_of_another_version_of_serve_is_read(home: Path) -> None:
     with claim("one"):
         told = {"name": "one", "state": SERVING, "base_url": URL, "a_field_of_tomorrow": {"x": 1}}

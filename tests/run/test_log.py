@@ -186,6 +186,25 @@ def test_one_who_takes_no_lines_delays_nobody_and_loses_only_the_middle(path: Pa
     assert [int(line.split()[1]) for line in copied.log.tail] == list(range(299_950, 300_000))
 
 
+def test_a_line_of_megabytes_pushes_no_other_out(path: Path) -> None:
+    stuck = threading.Event()
+    lines: list[str] = []
+
+    def take(text: str) -> None:
+        stuck.wait(PATIENCE_S)
+        lines.append(text)
+
+    copied = Copied(path, on_line=take)
+    with copied.engine() as write:
+        write(b"before\n")
+        write(b"x" * 20_000_000)
+        write(b"x\nafter\n" + b"y" * 20_000_000)
+        stuck.set()
+    with copied.engine() as write:
+        write(b"of another process\n")
+    assert [line[:5] for line in lines] == ["befor", "xxxxx", "after", "yyyyy", "of an"]
+
+
 def test_the_tail_is_true_while_nobody_takes_lines(path: Path) -> None:
     stuck = threading.Event()
     copied = Copied(path, on_line=lambda _: stuck.wait(PATIENCE_S))

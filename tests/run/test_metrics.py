@@ -106,6 +106,13 @@ def test_what_real_servers_gave(sample: Path) -> None:
     assert not load.asleep
 
 
+def test_a_long_prefill_of_a_real_server_is_work() -> None:
+    names = ("vllm-0.32.0-cpu-prefill.txt", "vllm-0.32.0-cpu-prefill-later.txt")  # less the buckets of histograms
+    before, after = (read("vllm", (DATA / "metrics" / name).read_text(encoding="utf-8")) for name in names)
+    assert before.tokens == after.tokens
+    assert before.work != after.work
+
+
 @pytest.mark.parametrize(
     ("engine", "line", "tells"),
     [

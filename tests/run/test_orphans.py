@@ -62,7 +62,13 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(MARKER, raising=False)
     folder = tmp_path / "home" / "state" / "instances" / "x"
     folder.mkdir(parents=True)
+    runs(folder)
     return folder
+
+
+def runs(folder: Path) -> None:
+    """The instance has had this one run, which began with this test."""
+    (folder / "runs").write_text(f"run-1 {boot()} {started(os.getpid())}\n")
 
 
 class Started:
@@ -75,6 +81,7 @@ class Started:
     def __call__(self, program: str, *words: str, lines: int = 1, **options: Any) -> list[int]:
         """Start a program; the pids that it says, a line each."""
         argv = [sys.executable, "-c", program, *words]
+        options.setdefault("start_new_session", True)  # as an engine is started
         child = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, **options)
         self.children.append(child)
         assert child.stdout
@@ -146,10 +153,42 @@ def test_a_process_that_merely_mentions_the_mark_is_not_ours(state: Path, start:
     assert orphans.find() == []
 
 
-def test_the_folder_may_be_gone(state: Path, start: Started) -> None:
-    (pid,) = start(WAIT, env=marked(state))
+@pytest.mark.parametrize("run", ["run-2", "", "../run-1"])
+def test_a_run_that_there_never_was_proves_nothing(state: Path, start: Started, run: str) -> None:
+    start(WAIT, env={**os.environ, MARKER: f"{state}:{run}"})
+    assert orphans.find() == []
+
+
+def test_an_instance_that_is_forgotten_proves_nothing(state: Path, start: Started) -> None:
+    start(WAIT, env=marked(state))
+    (state / "runs").unlink()
+    assert orphans.find() == []
     state.rmdir()
+    assert orphans.find() == []
+
+
+def test_a_process_older_than_the_run_is_not_of_it(state: Path, start: Started) -> None:
+    (pid,) = start(WAIT, env=marked(state))
+    (state / "runs").write_text(f"run-1 {boot()} {(started(pid) or 0) + 1}\n")
+    assert orphans.find() == []
+    (state / "runs").write_text(f"run-1 another-boot {started(pid)}\n")
+    assert orphans.find() == []
+
+
+def test_what_a_shell_starts_with_an_engines_environment_is_the_shells(state: Path, start: Started) -> None:
+    start(WAIT, env=marked(state), start_new_session=False)
+    assert orphans.find() == []
+
+
+def test_a_supervisor_with_the_mark_of_another_instance_is_none_of_its_orphans(state: Path, start: Started) -> None:
+    (pid,) = start(WAIT, env=marked(state))
+    other = state.with_name("y")
+    other.mkdir()
+    (other / "lock").write_text(f"{pid} {started(pid)} {boot()}\n")
     assert pids(orphans.find()) == {pid}
+    with (other / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert orphans.find() == []
 
 
 def test_a_state_folder_behind_a_link_is_the_same(
@@ -237,6 +276,8 @@ def test_where_it_cannot_be_known_whether_a_supervisor_lives_nobody_is_an_orphan
         home, state = Path(name), Path(name, "state", "instances", "x")
         state.mkdir(parents=True)
         home.chmod(0o755)
+        runs(state)
+        os.chown(state, 65534, 65534)
         (state / "lock").touch(mode=0o600)
         program = f"import os; os.setuid(65534); {SAY}; os.execv('/bin/sleep', ['sleep', '300'])"
         (pid,) = start(program, env=marked(state))
@@ -249,10 +290,10 @@ print([each.pid for each in orphans.find()])
 os.kill({pid}, 0)
 """
         environment = {**os.environ, "SERVE_HOME": name}
-        done = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
-        assert done.stdout == "[]\n"
+        done = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=False)
+        assert done.stdout == "[]\n", done.stderr
         (state / "lock").chmod(0o644)
-        done = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=False)
         assert done.stdout == f"[{pid}]\n"
 
 
