@@ -34,7 +34,15 @@ _NEVER = ("SERVE_API_KEY", "SERVE_HOME")
 
 
 def written(request: Request, *, fix: bool) -> dict[str, Any]:
-    """The request as JSON, with the folder and the variables that it was made in; no secret is among them."""
+    """The request as JSON, with the folder and the variables that it was made in; no secret is among them.
+
+    Raises:
+        ServeError: the working folder is gone.
+    """
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:
+        raise ServeError("the working folder was removed", fix="go to another one (cd) and try again") from None
     return {
         "preset": request.preset,
         "configs": [str(path) for path in request.configs],
@@ -43,7 +51,7 @@ def written(request: Request, *, fix: bool) -> dict[str, Any]:
         "words": list(request.words),
         "name": request.name,
         "fix": fix,
-        "folder": str(Path.cwd()),
+        "folder": str(folder),
         "variables": {name: text for name, text in request.variables.items() if _decides(name)},
     }
 

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,9 +48,8 @@ class Times:
         """Whether the log is to go on in another file."""
         return self._entries >= MOST
 
-    def add(self, offset: int) -> None:
+    def add(self, offset: int, now_s: float) -> None:
         """Bytes are about to be written there. A clock that was set, either way, begins an entry too."""
-        now_s = time.time()
         if self._descriptor is None or (self._entries and abs(now_s - self._last_s) < EVERY_S):
             return
         with contextlib.suppress(OSError):

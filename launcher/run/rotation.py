@@ -34,17 +34,18 @@ class RotatingFile:
         lost_bytes: that the file does not have and does not tell of yet.
     """
 
-    def __init__(self, path: Path, tell: Callable[[str], object]) -> None:
+    def __init__(self, path: Path, tell: Callable[[str], object], clock: Callable[[], float] = time.time) -> None:
         """Rotate, and begin the file (mode 0600).
 
         Args:
             path: the newest file.
             tell: called from the writing thread with a sentence when the file cannot be written, and when it can again.
+            clock: gives Unix seconds.
 
         Raises:
             ServeError: it cannot be opened.
         """
-        self._path, self._tell = path, tell
+        self._path, self._tell, self._clock = path, tell, clock
         self._lock = threading.Lock()
         self._closed = False
         self._size_bytes = self.written_bytes = self.lost_bytes = 0
@@ -100,7 +101,7 @@ class RotatingFile:
                 fits = len(data) - done <= room
                 end = len(data) if fits else data.rfind(b"\n", done, done + room) + 1 or done + room
                 while done < end:
-                    self._times.add(self._size_bytes)
+                    self._times.add(self._size_bytes, self._clock())
                     count = os.write(self._descriptor, data[done:end])
                     done += count
                     self._size_bytes += count

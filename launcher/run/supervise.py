@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher.config import keys
 from launcher.engines import catalog
 from launcher.engines.command import Command
 from launcher.engines.meanings import BY_NAME
@@ -130,6 +131,8 @@ class _Run:
             while True:
                 attempts += 1
                 self.status.update(attempts=attempts, state=STARTING)
+                release, model = self.asked.command.target.release, self.asked.command.checkpoint.path
+                self.status.events.add("start", f"start {attempts}: {release} with {model}", supervisor=os.getpid())
                 self.log.mark(f"serve: {self.asked.command.target.release.title}, start {attempts}")
                 ended = self.once(self.asked.command)
                 if ended.signal:
@@ -154,7 +157,7 @@ class _Run:
                     return 128 + number
         except ServeError as error:
             self.status.update(state=record.FAILED, detail=error.what.partition("\n")[0], fix=error.fix)
-            self.status.events.add("failed", error.what.partition("\n")[0])
+            self.status.events.add("failed", "; ".join(error.what.splitlines()[:2]))
             raise
         finally:
             self.log.close()
@@ -176,7 +179,9 @@ class _Run:
         """The launch with the one change that this failure asks for, if that was allowed; it allows no other."""
         if not (self.asked.fix and self.asked.changed and diagnosis.remedy and diagnosis.changes):
             return None
-        changes = dict(diagnosis.changes)
+        changes = _possible(diagnosis.changes)
+        if not changes:
+            return None
         said = ", ".join(f"{name}: {value}" for name, value in changes.items())
         try:
             asked = self.asked.changed(changes)
@@ -208,9 +213,19 @@ class _Run:
         if why:
             what += f"\n{why}"
         fix = diagnosis.advice
-        if diagnosis.changes and self.asked.line:
-            fix = "\n     ".join(filter(None, (fix, self.asked.line(diagnosis.changes))))
+        if (changes := _possible(diagnosis.changes)) and self.asked.line:
+            fix = "\n     ".join(filter(None, (fix, self.asked.line(changes))))
         return ServeError(what, where=str(self.log.path), fix=fix, code=FAILED)
+
+
+def _possible(changes: Mapping[str, str]) -> dict[str, str]:
+    """Those that the keys take: an engine may estimate a length of 0."""
+    possible = {}
+    for name, text in changes.items():
+        with contextlib.suppress(ValueError):
+            keys.BY_NAME[name].type.parse(text)
+            possible[name] = text
+    return possible
 
 
 def _record(command: Command, run: str, held: Claim, request: Mapping[str, Any]) -> Record:

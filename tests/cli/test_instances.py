@@ -257,7 +257,7 @@ def test_a_fix_is_tried_once_and_kept_for_the_restart(program: Program) -> None:
     )
     told = status(program)
     assert told["argv"][told["argv"].index("--max-model-len") + 1] == "4096"
-    assert [event["event"] for event in told["events"]] == ["ended", "fix", "ready"]
+    assert [event["event"] for event in told["events"]] == ["start", "ended", "fix", "start", "ready"]
     again = program("restart", "one", environment={"FAKE_ROOM": "4096"})
     assert again.code == 0, again.err
     assert status(program)["attempts"] == 1

@@ -58,6 +58,7 @@ class Words:
         changes: expected.
         alone: whether it stands outside of any traceback.
         status, serving, oom_killed: as of `Log`.
+        version: of the release that says so; the newest of the engine unless given.
     """
 
     engine: str
@@ -69,6 +70,7 @@ class Words:
     status: int | None = 1
     serving: bool = False
     oom_killed: bool = False
+    version: str = ""
 
 
 GOOD = [
@@ -259,7 +261,7 @@ READ = [
     Words("vllm", "cuda-error", "[rank0]:[E1121 12:46:47.123 ProcessGroupNCCL.cpp:1896] [PG 0 Rank 0] Process group watchdog thread terminated with exception: CUDA error: an illegal memory access was encountered", alone=True, serving=True),
     Words("vllm", "nccl-error", "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)"),
     Words("sglang", "hung", "[2026-11-21 12:46:47] Scheduler watchdog timeout (self.watchdog_timeout=300, self.soft=False)", alone=True, serving=True, status=-9),
-    Words("sglang", "hung", "[2026-11-21 12:46:47] Watchdog timeout (self.watchdog_timeout=300)", alone=True, serving=True, status=-9),
+    Words("sglang", "hung", "[2026-11-21 12:46:47] Watchdog timeout (self.watchdog_timeout=300)", alone=True, serving=True, status=-9, version="0.5.3"),
     Words("vllm", "hung", "TimeoutError: RPC call to execute_model timed out.", serving=True),
     Words("sglang", "cache-leak", "ValueError: token_to_kv_pool_allocator memory leak detected! available_size=1, evictable_size=2", serving=True),
     Words("vllm", "crashed", "Fatal Python error: Segmentation fault", alone=True, serving=True),

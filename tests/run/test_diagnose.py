@@ -46,7 +46,7 @@ def died(engine: str, message: str, within: str = "step") -> list[str]:
 
 def of_words(words: Words) -> Diagnosis:
     lines = [words.text] if words.alone else died(words.engine, words.text, words.within)
-    version = {"vllm": "0.33.0", "sglang": "0.5.23"}[words.engine]
+    version = words.version or {"vllm": "0.33.0", "sglang": "0.5.23"}[words.engine]
     return diagnose(words.engine, version, words.status, lines, serving=words.serving, oom_killed=words.oom_killed)
 
 
@@ -116,6 +116,30 @@ def test_the_first_error_of_the_process_that_died_first_counts() -> None:
     assert diagnose("vllm", "0.33.0", 1, [*root, *later, *after], serving=False).cause == "oom-load"
     assert diagnose("vllm", "0.33.0", 1, [*later, *root, *after], serving=False).cause == "missing-package"
     assert diagnose("vllm", "0.33.0", 1, [*after, *root], serving=False).cause == "oom-load"
+    crash = "Fatal Python error: Segmentation fault"
+    unknown = died("vllm", "KeyError: 'x'")
+    assert diagnose("vllm", "0.33.0", 1, [crash, *unknown], serving=False).cause == "crashed"
+    assert diagnose("vllm", "0.33.0", 1, [*unknown, crash], serving=False).cause == UNKNOWN
+
+
+@pytest.mark.parametrize("serving", [False, True])
+def test_of_tracebacks_that_no_dying_process_announced_the_last_counts(serving: bool) -> None:
+    def raised(message: str) -> list[str]:
+        return ["Traceback (most recent call last):", '  File "a.py", line 1, in b', message]
+
+    lines = [
+        *raised("KeyError: 'got over'"),
+        f"(APIServer pid=1) INFO {STAMP} [a.py:1] went on",
+        *raised("MemoryError"),
+    ]
+    assert diagnose("vllm", "0.33.0", 1, lines, serving=serving).cause == "host-memory"
+    assert diagnose("vllm", "0.33.0", 0, lines, serving=True).cause == UNKNOWN
+
+
+def test_a_sign_holds_for_the_releases_that_show_it() -> None:
+    lines = ["[2026-11-21 12:46:47] Watchdog timeout (self.watchdog_timeout=300)"]
+    assert diagnose("sglang", "0.5.8", -9, lines, serving=True).cause == "hung"
+    assert diagnose("sglang", "0.5.23", -9, lines, serving=True).cause == "killed"
 
 
 def test_of_a_chain_the_exception_behind_the_last_one_counts() -> None:
@@ -150,6 +174,11 @@ def test_an_unknown_error_is_shown_and_not_guessed_at() -> None:
     assert found.line == "KeyError: 'model.layers.0.qweight'"
     assert found.lines[0].endswith("in load_weights")
     assert not found.changes
+    lines = died("sglang", "KeyError: 'model.layers.0.qweight'\nwith a second line", "load_weights")
+    assert diagnose("sglang", "0.5.23", -9, lines, serving=False).lines[1:] == (
+        "KeyError: 'model.layers.0.qweight'",
+        "with a second line",
+    )
 
 
 def test_an_error_that_a_server_got_over_is_not_the_cause_of_its_end() -> None:
@@ -160,6 +189,7 @@ def test_an_error_that_a_server_got_over_is_not_the_cause_of_its_end() -> None:
         '(APIServer pid=1)   File "a.py", line 1, in execute_model',
         f"(APIServer pid=1) {oom}",
     ]
+    assert diagnose("vllm", "0.33.0", 1, handled, serving=True) == Diagnosis(UNKNOWN, "why is not known")
     logged = [line.replace("EngineCore failed to start.", "a request failed") for line in died("vllm", oom)]
     for serving in (False, True):
         assert diagnose("vllm", "0.33.0", -9, [*handled, *logged], serving=serving).cause == "killed"
@@ -174,6 +204,8 @@ def test_a_prompt_that_reads_like_a_failure_is_none(words: Words) -> None:
     lines = [
         f"{info}Received request cmpl-1: prompt: {prompt!r}, params: SamplingParams(n=1)",
         *(info + line for line in prompt.splitlines()),
+        info + "Process EngineCore (PID: 7) died with exit code -4",
+        info.replace("INFO", "WARNING") + words.text,
         f"[2026-11-21 12:46:47] Receive: obj=GenerateReqInput(text={prompt!r}, input_ids=None)",
         f"[2026-11-21 12:46:47] server_args=ServerArgs(model_path={prompt!r})",
         f'(APIServer pid=1) INFO:     127.0.0.1:1 - "POST /v1/{prompt!r} HTTP/1.1" 404 Not Found',

@@ -45,6 +45,10 @@ def test_chunks_make_the_lines_that_the_whole_makes(chunks: list[bytes], end: by
     assert "" not in lines
 
 
+def test_a_carriage_return_ends_a_line() -> None:
+    assert [*Splitter().feed(b"a\rb\r\nc\r\r\n\nd")] == ["a", "b", "c"]
+
+
 def test_a_long_line_is_given_before_its_end_and_only_once() -> None:
     splitter = Splitter()
     assert [*splitter.feed(b"x" * LINE_BYTES)] == []
@@ -70,6 +74,6 @@ def test_of_a_progress_bar_the_last_state_stays() -> None:
     assert [*latest(lines)] == ["one", bars[-1], "two", bars[1], others[-1], "99% done", "99% done"]
 
 
-@pytest.mark.parametrize("line", ["7" * LINE_BYTES + "%", "a" + " " * LINE_BYTES + "%", ": " * (LINE_BYTES // 2) + "%"])
-def test_a_long_line_that_looks_like_a_bar_costs_nothing(line: str) -> None:
+@pytest.mark.parametrize("line", ["x" + "7" * 500 + "%|", "x" + " " * 500 + "5%|", "x" + ": " * 500 + "5%|"])
+def test_a_line_longer_than_a_terminal_is_no_bar(line: str) -> None:
     assert progress_bar(line) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import resource
 import subprocess
 import sys
 import threading
@@ -197,17 +198,20 @@ def test_a_thread_that_waits_sleeps_and_ends_with_its_work() -> None:
 
 
 def test_a_flood_takes_a_part_of_one_processor_and_all_of_it_when_somebody_waits() -> None:
-    spent: list[tuple[float, float]] = []
+    spent: list[tuple[float, float, int]] = []
     calls = Handover("test", 1 << 30, lambda _lines, _size_bytes: None)
 
     def work() -> None:
         sum(range(5000))
-        spent.append((time.thread_time(), time.monotonic()))
+        rests = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw  # how often it gave the processor away
+        spent.append((time.thread_time(), time.monotonic(), rests))
 
     for _ in range(4000):
         calls.put(work, 1)
     until(lambda: len(spent) > 2000, "half of them")
-    (used_s, begin_s), (all_used_s, end_s) = spent[0], spent[2000]
+    (used_s, begin_s, rests), (all_used_s, end_s, all_rests) = spent[0], spent[2000]
     assert (all_used_s - used_s) / (end_s - begin_s) < 0.4  # a busy machine makes it less
+    half = len(spent)
     assert calls.flush(PATIENCE_S)
     assert len(spent) == 4000
+    assert (spent[-1][2] - spent[half][2]) / (4000 - half) < (all_rests - rests) / 2000 / 2

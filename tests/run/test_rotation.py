@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from launcher.errors import ServeError
+from launcher.run.logtimes import EVERY_S, MOST
 from launcher.run.rotation import FILE_BYTES, FILES, RotatingFile, numbered
 from tests.run.conftest import until
 
@@ -133,14 +134,31 @@ def test_a_mark_begins_a_line_of_its_own(path: Path) -> None:
     assert path.read_bytes() == b"one\na line without an end\ntwo\n"
 
 
-def test_the_times_say_when_the_bytes_were_written(path: Path) -> None:
-    before = int(time.time())
+def test_what_is_written_after_the_close_goes_nowhere(path: Path) -> None:
     log = RotatingFile(path, print)
-    log.write(b"one\n")
-    log.write(b"two\n")
-    beside = path.with_name("engine.log.times")
-    header, row = beside.read_text().splitlines()
-    assert header == f"{path.stat().st_ino} 1"
-    written_s, offset = map(int, row.split())
-    assert before <= written_s <= time.time()
-    assert offset == 0
+    log.close()
+    log.close()
+    with path.with_name("other").open("w") as other:  # it gets the number that the log had
+        log.write(b"one\n")
+        log.mark(b"two\n")
+        assert other.tell() == 0
+    assert path.with_name("other").read_bytes() == path.read_bytes() == b""
+    assert log.lost_bytes == 8
+
+
+def test_the_times_say_when_the_bytes_were_written_every_ten_seconds_and_when_the_clock_is_set(path: Path) -> None:
+    moments = iter([1000.9, 1005, 1010.8, 1011, 1100, 500, 505, 9000])
+    log = RotatingFile(path, print, lambda: next(moments))
+    for number in range(8):
+        log.write(b"line %d\n" % number)
+    beside = path.with_name("engine.log.times").read_text().splitlines()
+    assert beside == [f"{path.stat().st_ino} 1", "1000 0", "1011 21", "1100 28", "500 35", "9000 49"]
+
+
+def test_a_trickle_of_output_goes_on_in_another_file_before_its_times_grow_large(path: Path) -> None:
+    moments = count(0, EVERY_S)
+    log = RotatingFile(path, print, lambda: next(moments))
+    for number in range(MOST + 5):
+        log.write(b"%d\n" % number)
+    assert path.read_bytes() == b"".join(b"%d\n" % number for number in range(MOST, MOST + 5))
+    assert path.with_name("engine.log.1.times").stat().st_size < 1.5e6

@@ -33,7 +33,15 @@ def test_chunks_are_scrubbed_as_the_whole_is(stream: tuple[str, list[bytes]]) ->
     key, chunks = stream
     scrubber = Scrubber(key)
     passed = b"".join([scrubber.feed(chunk) for chunk in chunks])
-    assert passed + scrubber.end() == b"".join(chunks).replace(key.encode(), b"[api key]")
+    rest = scrubber.end()
+    whole = b"".join(chunks).replace(key.encode(), b"[api key]")
+    if rest == b"[api key]":  # most of a key, at the very end
+        begun = whole.removeprefix(passed)
+        assert len(begun) >= 8
+        assert key.encode().startswith(begun)
+    else:
+        assert passed + rest == whole
+        assert len(rest) < 8
     assert scrubber.end() == b""
 
 

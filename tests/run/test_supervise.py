@@ -362,7 +362,7 @@ def test_an_engine_that_is_killed_is_started_again_and_all_of_it_is_told(host: H
     until(lambda: server.out.count("ready: ") == 2, "its report")
     assert json.loads(host.record().read_text())["attempts"] == 2
     events = [json.loads(line)["event"] for line in host.record().with_name("events.jsonl").read_text().splitlines()]
-    assert events == ["ready", "ended", "restart", "ready"]
+    assert events == ["start", "ready", "ended", "restart", "start", "ready"]
     server.signal(signal.SIGTERM)
     assert server.ends() == 143
     assert not psutil.pid_exists(second)
@@ -402,7 +402,7 @@ def test_a_server_that_hangs_is_ended_and_a_busy_one_is_not(host: Host, way: str
     assert "vLLM 0.32.0 hangs: " in server.err
     assert "no token has moved for " in server.err
     events = [json.loads(line)["event"] for line in host.record().with_name("events.jsonl").read_text().splitlines()]
-    assert events[:2] == ["ready", "hung"]
+    assert events[:3] == ["start", "ready", "hung"]
 
 
 def test_a_load_that_shows_nothing_is_given_up_and_one_that_goes_on_is_not(host: Host) -> None:

@@ -121,7 +121,7 @@ def test_a_core_that_stops_while_it_is_idle_is_found_by_asking_for_a_token(
 
 
 def test_a_dead_core_hangs(engine: Start, watch: Callable[..., Watched]) -> None:
-    assert watch(engine(FAKE_HANG="dead")).hangs().startswith("one token was asked for: HTTP 500: ")
+    assert watch(engine(FAKE_HANG="dead")).hangs().startswith("/health: HTTP 503")
 
 
 def test_the_pulse_counts_tokens_and_seconds(engine: Start, watch: Callable[..., Watched]) -> None:
