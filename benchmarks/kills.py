@@ -19,6 +19,7 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,16 @@ from benchmarks.contenders import HOST, Contender, Engine, Run, free_port, start
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 READY_S = 400.0
 LEFT_S = 10.0  # alive so long after the kill: left behind
+GONE_S = 40.0  # how long what is left is watched
 SERVED_S = 5.0
 POLL_S = 0.05
 MODEL = "demo"
 
 
-def kill(contenders: dict[Contender, range], real: Engine, folder: Path, earlier: dict[str, Any]) -> dict[str, Any]:
-    """Each contender's numbered moments, one after the other.
+def kill(
+    contenders: dict[Contender, range], real: Engine, folder: Path, earlier: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Each contender's numbered moments, one after the other; the result so far after each.
 
     Args:
         contenders: with the numbers of their moments; a number always has the same random choices.
@@ -46,16 +50,14 @@ def kill(contenders: dict[Contender, range], real: Engine, folder: Path, earlier
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     first = next(iter(contenders))
     ready_s = earlier.get("ready_after_s") or calibrate(first, real, folder / "calibrate")
-    result: dict[str, Any] = {"left_means": f"alive {LEFT_S:.0f} s after the kill", "ready_after_s": round(ready_s, 1)}
+    result = {**earlier, "left_means": f"alive {LEFT_S:.0f} s after the kill", "ready_after_s": round(ready_s, 1)}
     for contender, numbers in contenders.items():
         known = {each["number"]: each for each in earlier.get(contender.name, {}).get("moments", ())}
         for number in numbers:
             known[number] = moment(contender, real, folder / contender.name / f"moment-{number}", number, ready_s)
             print(json.dumps({contender.name: known[number]}), file=sys.stderr, flush=True)
-        result[contender.name] = summary([known[number] for number in sorted(known)])
-    for name, each in earlier.items():
-        result.setdefault(name, each)
-    return result
+            result[contender.name] = summary([known[each] for each in sorted(known)])
+            yield result
 
 
 def summary(moments: list[dict[str, Any]]) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def summary(moments: list[dict[str, Any]]) -> dict[str, Any]:
         group = groups.setdefault(f"{each['victim']}, {each['phase']}", {"kills": 0, "left": 0})
         group["kills"] += 1
         group["left"] += bool(each["left"])
-    gone = [each["gone_after_s"] for each in moments if not each["left"]]
+    gone = [each["gone_after_s"] for each in moments if each["gone_after_s"]]
     result: dict[str, Any] = {"kills": len(moments), "kills_that_left_something": sum(bool(m["left"]) for m in moments)}
     result |= {"processes_left": sum(len(each["left"]) for each in moments), "by_victim": dict(sorted(groups.items()))}
     if gone:
@@ -100,10 +102,11 @@ def moment(contender: Contender, real: Engine, folder: Path, number: int, ready_
         name = sorted(victims)[int(pick * len(victims))]
         at_s = time.monotonic()
         victims[name].kill()
-        left = remaining(run, contender)
+        left = [named(process, victims) for process in remaining(run, contender, LEFT_S)]
+        gone = not (left and remaining(run, contender, GONE_S - LEFT_S))
         told = {"number": number, "victim": name, "phase": "serving" if run.ready_s else "loading"}
-        told |= {"at_s": round(at_s - run.begun_s, 2), "left": left, "of": sorted(victims)}
-        return told | {"gone_after_s": None if left else round(time.monotonic() - at_s, 2)}
+        told |= {"at_s": round(at_s - run.begun_s, 2), "of": sorted(victims), "left": left}
+        return told | {"gone_after_s": round(time.monotonic() - at_s, 2) if gone else None}
     finally:
         over.set()
         clear(run, folder)
@@ -152,20 +155,20 @@ def alive(run: Run) -> list[psutil.Process]:
     return list(found.values())
 
 
-def remaining(run: Run, contender: Contender) -> list[str]:
-    """What is left behind; a peer's own program may stay, for it has nothing to do with the engine's memory."""
-    end_s = time.monotonic() + LEFT_S
+def remaining(run: Run, contender: Contender, seconds: float) -> list[psutil.Process]:
+    """What is left after some seconds; a program of a peer's may stay, for it holds no memory of the engine's."""
+    end_s = time.monotonic() + seconds
     while True:
         left = [each for each in alive(run) if each.pid != run.process.pid or contender.supervises]
         if not left or time.monotonic() > end_s:
-            return [named(process) for process in left]
+            return left
         time.sleep(POLL_S)
 
 
-def named(process: psutil.Process) -> str:
-    """The words of its command, cut."""
+def named(process: psutil.Process, victims: dict[str, psutil.Process]) -> str:
+    """What a process was when one was killed, or its program."""
     with contextlib.suppress(psutil.Error):
-        return " ".join(process.cmdline())[:120] or process.name()
+        return next((role for role, each in victims.items() if each == process), process.name())
     return "?"
 
 

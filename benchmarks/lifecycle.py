@@ -56,10 +56,15 @@ INSTANCES, PS_RUNS, STARTS_AT_A_TIME, READY_S = 20, 10, 4, 120.0
 class Bench:
     """What the parts share, each thing made when it is first asked for."""
 
-    def __init__(self, options: argparse.Namespace, folder: Path, earlier: dict[str, Any]) -> None:
+    def __init__(self, options: argparse.Namespace, folder: Path, results: dict[str, Any]) -> None:
         """Takes the command line's options, a folder for what is made on the way, and the results so far."""
-        self.options, self.folder, self.earlier = options, folder, earlier
+        self.options, self.folder, self.results = options, folder, results
         self.serve = Serve(options.serve.absolute())
+
+    def save(self, part: str, result: dict[str, Any]) -> None:
+        """Keep what a part found, beside what the others did."""
+        self.results[part] = result
+        self.options.out.write_text(json.dumps(self.results, indent=1) + "\n")
 
     @cached_property
     def fake(self) -> Engine:
@@ -153,8 +158,11 @@ def kill(bench: Bench) -> dict[str, Any]:
     first, count = bench.options.first, bench.options.moments
     shares = {each: count if each is bench.serve else count // SHARE for each in bench.against()}
     numbers = {each: range(first, first + share) for each, share in shares.items()}
-    result = kills.kill(numbers, bench.real, bench.folder / "kill", bench.earlier.get("kill", {}) if first else {})
-    return result | {"met": all(result[each.name]["processes_left"] == 0 for each in numbers if each.supervises)}
+    earlier = bench.results.get("kill", {}) if first else {}
+    for result in kills.kill(numbers, bench.real, bench.folder / "kill", earlier):
+        ours = [result[name]["processes_left"] for name in ("serve", "serve --detach") if name in result]
+        bench.save("kill", result | {"met": sum(ours) == 0})
+    return dict(bench.results["kill"])
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
@@ -197,9 +205,8 @@ def main() -> None:
         bench = Bench(options, Path(name), results)
         for part in options.parts or PARTS:
             begun = begin(part)
-            results[part] = begun | PARTS[part](bench) | {"load_average_after": round(os.getloadavg()[0], 2)}
+            bench.save(part, begun | PARTS[part](bench) | {"load_average_after": round(os.getloadavg()[0], 2)})
             print(json.dumps({part: results[part]}), flush=True)
-            options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

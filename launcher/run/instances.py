@@ -94,12 +94,44 @@ class Begun:
     start: int
 
 
-@dataclass(frozen=True)
 class Claim:
-    """A name that is held by this process, and the folder that goes with it."""
+    """A name that is held by this process, and the folder that goes with it.
 
-    name: str
-    folder: Path
+    Attributes:
+        name: the name.
+        folder: its files.
+    """
+
+    def __init__(self, name: str, place: Path, descriptor: int) -> None:
+        """With the descriptor that holds the lock."""
+        self.name, self.folder, self._descriptor = name, place, descriptor
+        self._sign()
+
+    def renew(self) -> bool:
+        """Hold the name anew if its folder was removed or replaced: who looks there must find who lives.
+
+        Returns:
+            Whether that was needed, and could be done.
+        """
+        with contextlib.suppress(OSError):
+            if os.fstat(self._descriptor).st_ino == (self.folder / LOCK).stat().st_ino:
+                return False
+        with contextlib.suppress(ServeError, OSError):
+            if (descriptor := _lock(self.folder)) is not None:
+                os.close(self._descriptor)
+                self._descriptor = descriptor
+                self._sign()
+                return True
+        return False
+
+    def close(self) -> None:
+        """Give the name back."""
+        os.close(self._descriptor)
+
+    def _sign(self) -> None:
+        with writing(self.folder / LOCK):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()} {started(os.getpid())} {boot()}\n".encode(), 0)
 
     @property
     def log(self) -> Path:
@@ -139,12 +171,14 @@ def claim(name: str) -> Iterator[Claim]:
             raise taken(name)
         time.sleep(_LOOKED_AT_S / 10)
     try:
-        with writing(place / LOCK):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()} {started(os.getpid())} {boot()}\n".encode(), 0)
-        yield Claim(name, place)
-    finally:
+        held = Claim(name, place, descriptor)
+    except ServeError:
         os.close(descriptor)
+        raise
+    try:
+        yield held
+    finally:
+        held.close()
 
 
 def _lock(place: Path) -> int | None:

@@ -85,7 +85,11 @@ class Status:
         self._write()
 
     def keep(self) -> None:
-        """Write the record again if it is not as it was left."""
+        """Hold the name again if its folder was taken away; write the record again if it is not as it was left."""
+        if self._held.renew():
+            self._seen = None
+            with contextlib.suppress(ServeError):
+                self._held.begin(self.record.run)
         if self._seen is None or self._stamp() != self._seen:
             self._write()
 

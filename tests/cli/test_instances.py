@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -215,6 +216,16 @@ def test_a_damaged_record_does_not_hide_who_runs(program: Program) -> None:
     os.kill(told["supervisor_pid"], signal.SIGCONT)
     until(lambda: status(program)["state"] == "serving", "a whole record")
     record.unlink()
+    assert program("stop", "one").code == 0
+    assert processes(program) == []
+
+
+def test_a_folder_that_was_removed_does_not_hide_who_runs(program: Program) -> None:
+    assert launch(program).code == 0
+    before = status(program)
+    shutil.rmtree(program.home / "state" / "instances" / "one")
+    until(lambda: program("status", "one").code == 0 and status(program)["state"] == "serving", "its files")
+    assert status(program)["supervisor_pid"] == before["supervisor_pid"]
     assert program("stop", "one").code == 0
     assert processes(program) == []
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from launcher.doctor.finding import Finding
+from launcher.run.owners import MARKER
+from launcher.run.record import boot, started
 from tests.smi import install
 
 ROOT = Path(__file__).parent.parent.parent
@@ -59,6 +61,13 @@ class Host:
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
         return [Finding(**each) for each in json.loads(done.stdout)]
+
+
+def marked(folder: Path) -> dict[str, str]:
+    """What a process of an instance's run has in its environment; the folder says that there was the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "runs").write_text(f"run {boot()} {started(os.getpid())}\n")
+    return {MARKER: f"{folder}:run"}
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from packaging.version import Version
 
 from launcher.doctor import gpus
 from launcher.doctor.finding import Finding
-from launcher.run.owners import MARKER
-from tests.doctor.conftest import Host
+from tests.doctor.conftest import Host, marked
 
 BUS = "mount -t tmpfs none /sys/bus; mkdir -p /sys/bus/pci/devices/{0}; cd /sys/bus/pci/devices/{0}"
 PRESENT = f"{BUS}; echo 0x10de >vendor; echo {{1}} >class"
@@ -157,10 +156,9 @@ def test_memory_in_use_is_told_with_who_has_it(host: Host) -> None:
 
 
 def test_memory_of_an_instance_of_ours_is_no_fault(host: Host) -> None:
-    folder = host.state / "instances" / "x"
-    folder.mkdir(parents=True)
+    environment = marked(host.state / "instances" / "x")
     argv = [sys.executable, "-c", "import time; time.sleep(300)"]
-    with subprocess.Popen(argv, env={MARKER: f"{folder}:run"}) as process:
+    with subprocess.Popen(argv, env=environment, start_new_session=True) as process:
         host.gpus()(apps=[{"pid": process.pid, "used_memory": "40960"}])
         (found,) = about("GPU 0")
         process.kill()

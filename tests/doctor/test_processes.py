@@ -16,9 +16,8 @@ import pytest
 
 from launcher.doctor import processes
 from launcher.doctor.finding import Finding
-from launcher.run.owners import MARKER
 from launcher.run.record import Record, boot
-from tests.doctor.conftest import Host
+from tests.doctor.conftest import Host, marked
 
 
 @pytest.fixture
@@ -50,8 +49,8 @@ def test_no_orphans(host: Host) -> None:
 
 def test_orphans_are_told_by_instance_with_what_they_hold(host: Host, instance: Path) -> None:
     argv = [sys.executable, "-c", "import time; time.sleep(300)"]
-    environment = {MARKER: f"{instance}:run"}
-    with subprocess.Popen(argv, env=environment) as one, subprocess.Popen(argv, env=environment) as two:
+    options: dict[str, Any] = {"env": marked(instance), "start_new_session": True}
+    with subprocess.Popen(argv, **options) as one, subprocess.Popen(argv, **options) as two:
         (found,) = processes.orphans()
         assert found.level == "warning"
         assert found.what.startswith(

@@ -145,6 +145,13 @@ def test_damaged_times_show_more_and_break_nothing(path: Path, damage: bytes) ->
     assert [*lines(path, since_s=900)] == ["a"]
 
 
+def test_the_times_of_another_file_say_nothing(path: Path) -> None:
+    dated(path, 0, [(1000, b"a\n")], begins=1)
+    path.with_name("engine.log.times").write_bytes(b"%d 1\n1000 0\n" % (path.stat().st_ino + 1))
+    numbered(path, 1).write_bytes(b"before\n")
+    assert [*lines(path)] == [*lines(path, since_s=2000)] == ["before", "a"]
+
+
 def test_without_times_all_files_are_shown(path: Path) -> None:
     for number in range(FILES):
         numbered(path, number).write_bytes(b"file %d\n" % number)
