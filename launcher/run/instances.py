@@ -105,6 +105,7 @@ class Claim:
     def __init__(self, name: str, place: Path, descriptor: int) -> None:
         """With the descriptor that holds the lock."""
         self.name, self.folder, self._descriptor = name, place, descriptor
+        self._words = f"{os.getpid()} {started(os.getpid())} {boot()}\n".encode()
         self._sign()
 
     def renew(self) -> bool:
@@ -113,8 +114,10 @@ class Claim:
         Returns:
             Whether that was needed, and could be done.
         """
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ServeError, OSError):
             if os.fstat(self._descriptor).st_ino == (self.folder / LOCK).stat().st_ino:
+                if os.pread(self._descriptor, 200, 0) != self._words:
+                    self._sign()  # somebody wrote over it
                 return False
         with contextlib.suppress(ServeError, OSError):
             if (descriptor := _lock(self.folder)) is not None:
@@ -131,7 +134,7 @@ class Claim:
     def _sign(self) -> None:
         with writing(self.folder / LOCK):
             os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()} {started(os.getpid())} {boot()}\n".encode(), 0)
+            os.pwrite(self._descriptor, self._words, 0)
 
     @property
     def log(self) -> Path:

@@ -181,6 +181,19 @@ def test_a_lock_whose_words_are_damaged_still_tells_that_somebody_lives(home: Pa
             assert (look("one").alive, look("one").supervisor) == (True, 0)
 
 
+def test_a_claim_mends_what_others_did_to_its_lock(home: Path) -> None:
+    with claim("one") as held:
+        held.record(record())
+        (home / "one" / "lock").write_text("rubbish")
+        assert not held.renew()
+        assert look("one").supervisor == os.getpid()
+        (home / "one" / "lock").unlink()
+        assert not look("one").alive
+        assert held.renew()
+        assert (look("one").supervisor, look("one").state) == (os.getpid(), SERVING)
+    assert not look("one").alive
+
+
 def test_removal_takes_all_of_it_and_only_when_it_does_not_run(home: Path) -> None:
     with claim("one") as held:
         held.record(record())
