@@ -187,7 +187,7 @@ class Attempt:
 
     def died(self, status: int) -> Ended:
         """It ended by itself."""
-        if not self.process.guarded():
+        if self.process.unguarded:
             return self.give_up("unguarded", f"the guard of {self.title} was killed")
         now_s = time.monotonic()
         self.remember()

@@ -26,6 +26,7 @@ class Guard:
 
     Attributes:
         pid: its process.
+        was_killed: whether it ended, as far as `poll` knows, without telling how the engine did.
         output: what the engine and all below it write, to both streams; it ends when the last of them has ended.
     """
 
@@ -36,6 +37,7 @@ class Guard:
             ServeError: this process has no descriptors or memory left, or its Python is gone.
         """
         self._status: int | None = None
+        self.was_killed = False
         self._said = b""
         try:
             self._process, self._line = _started(name, environment)
@@ -78,6 +80,7 @@ class Guard:
             self._status = self._number("exit")
             if self._status is None and not listening:
                 self._status = -signal.SIGKILL
+                self.was_killed = True
         return self._status
 
     def alive(self) -> bool:

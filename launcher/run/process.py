@@ -70,9 +70,10 @@ class Process:
         """
         return self._guard.poll()
 
-    def guarded(self) -> bool:
-        """Whether the guard lives."""
-        return self._guard.alive()
+    @property
+    def unguarded(self) -> bool:
+        """Whether the guard was killed, as of the last `poll`; it ends by itself when nothing is left to guard."""
+        return self._guard.was_killed
 
     def descendants(self) -> list[psutil.Process]:
         """Everything alive that came from the engine, itself included, the guard not."""
