@@ -17,9 +17,9 @@ import psutil
 import yaml
 
 RULES = Path(__file__).parent / "data" / "stall.yaml"
-# Rates, so that what an engine does that waits adds up to nothing. Measured on vLLM 0.32.0: of a start, 5 s in which it
-# imports or loads read 1 MB or more, and 5 s in which it only computes grow by 6 MB; an engine that waits or is stopped
-# reads and writes less than 1 kB.
+# Rates, so that what an engine does that waits adds up to nothing. Measured on vLLM 0.32.0: in a start with compilation
+# these saw nothing for 6 s at most, while its log was silent for a minute; an engine that waits for requests, or is
+# stopped, reads and writes less than 1 kB in 5 s.
 _IO_BYTES_PER_S = 1 << 16
 _TOOLS_S_PER_S = 0.1
 _GROWN_BYTES = 1 << 24
@@ -120,7 +120,7 @@ class Activity:
         if grown_bytes >= _GROWN_BYTES:
             self._peaks = {pid: max(now.memory_bytes, self._peaks.get(pid, 0)) for pid, now in usage.items()}
         if tools_s >= _TOOLS_S_PER_S * gap_s:
-            return f"{tools_s:.1f} s of CPU time by compilers or other tools"
+            return f"{tools_s:.1f} s of CPU time by compilers or by processes that have ended"
         if io_bytes >= _IO_BYTES_PER_S * gap_s:
             return f"{io_bytes / 1e6:.1f} MB read or written"
         if grown_bytes >= _GROWN_BYTES:
