@@ -62,6 +62,8 @@ class Owners:
 
     def of(self, process: Running) -> str | None:
         """The name of the instance, or None for a foreign process."""
+        if not process.session:
+            return None  # a session from outside of this container: an engine has begun one of its own
         name = self._told(process)
         leader = running(process.session) if name else None
         if leader and leader.pid != process.pid and self._told(leader) != name:

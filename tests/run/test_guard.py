@@ -242,11 +242,13 @@ def test_a_server_starts_while_its_launcher_is_replaced(host: Host) -> None:
     copy = host.folder / "old"
     shutil.copytree(TESTS.parent / "launcher", copy / "launcher", ignore=shutil.ignore_patterns("__pycache__"))
     program = f"""
-import os, shutil
+import os, shutil, time
 from launcher.run.process import Process
 shutil.rmtree({str(copy)!r})
 process = Process(["echo", "up"], dict(os.environ), "name")
 print(process.output.read())
+while process.poll() is None:
+    time.sleep(0.01)
 print(process.stop(), process.poll())
 """
     environment = {**os.environ, "PYTHONPATH": str(copy)}
