@@ -4,8 +4,8 @@
 
 One row of `FAILURES` is one failure of the vLLM for this host's CPU, on the demo model. Each log is written to FOLDER
 as ENGINE-VERSION-NAME.log, without what names this host. What is printed is how the engine ended (its exit status,
-negative for a signal) and what `launcher.run.diagnose` makes of it. Some rows need root: those that limit memory, fill
-/dev/shm or a disk, or take the right to read a file away. All of them take about 40 minutes on two cores.
+negative for a signal) and what `launcher.run.failures.diagnose` makes of it. Some rows need root: those that limit
+memory, fill /dev/shm or a disk, or take the right to read a file away. All of them take about 40 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ import psutil
 from launcher.host import environments
 from launcher.host.environments import Environment
 from launcher.models import demo
-from launcher.run.client import Client
-from launcher.run.diagnose import diagnose
-from launcher.run.oom import oom_kills
+from launcher.run.failures.diagnose import diagnose
+from launcher.run.health.client import Client
+from launcher.run.processes.oom import oom_kills
 
 PATIENCE_S = 600.0
 HEAD_LINES, TAIL_LINES, LINE_CHARACTERS = 12, 280, 400

@@ -22,7 +22,7 @@ from rich.text import Text
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from launcher.run.phases import Progress  # noqa: E402 - the checkout's own package
+from launcher.run.health.phases import Progress  # noqa: E402 - the checkout's own package
 
 COLUMNS = 110
 FONTS = "Fira Code, Menlo, Consolas, DejaVu Sans Mono, "

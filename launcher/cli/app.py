@@ -169,7 +169,7 @@ def message(error: ServeError) -> str:
     fix = f"\n  -> {error.fix}" if error.fix else ""
     text = f"serve: {place}{error.what}{fix}"
     if not text.isprintable():  # a file's name or a server's words may hold what a terminal obeys
-        from launcher.run.log import clean  # noqa: PLC0415 - seldom needed
+        from launcher.run.output.log import clean  # noqa: PLC0415 - seldom needed
 
         return "\n".join(map(clean, text.split("\n")))
     return text

@@ -28,7 +28,8 @@ def logs(
 ) -> None:
     """Print the log of an instance: its last run, without what a terminal would obey."""
     since_s = _moment(since) if since is not None else None
-    from launcher.run import instances, logfile  # noqa: PLC0415 - not needed for --help
+    from launcher.run import instances  # noqa: PLC0415 - not needed for --help
+    from launcher.run.output import logfile  # noqa: PLC0415 - not needed for --help
 
     path = instances.look(name).folder / instances.LOG
     found = (

@@ -25,7 +25,7 @@ def smoke(
     The key of an instance is known; for a URL it is taken from SERVE_API_KEY.
     """
     from launcher.run import instances  # noqa: PLC0415 - not needed for --help
-    from launcher.run import smoke as run  # noqa: PLC0415
+    from launcher.run.health import smoke as run  # noqa: PLC0415
 
     if server and server.startswith(("http://", "https://")):
         url, key = server.rstrip("/"), os.environ.get("SERVE_API_KEY")

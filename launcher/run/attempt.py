@@ -7,18 +7,18 @@ import time
 from dataclasses import dataclass
 
 from launcher.engines.command import Command
-from launcher.run.client import Client
-from launcher.run.diagnose import Diagnosis, diagnose
-from launcher.run.log import Log
-from launcher.run.oom import oom_kills
-from launcher.run.phases import FIRST, Progress
-from launcher.run.process import GRACE_S, Process, describe
-from launcher.run.readiness import Probe
+from launcher.run.failures.diagnose import Diagnosis, diagnose
+from launcher.run.health.client import Client
+from launcher.run.health.phases import FIRST, Progress
+from launcher.run.health.readiness import Probe
+from launcher.run.health.stall import Activity
+from launcher.run.health.watchdog import Watch
+from launcher.run.output.log import Log
+from launcher.run.processes.oom import oom_kills
+from launcher.run.processes.process import GRACE_S, Process, describe
 from launcher.run.record import started
 from launcher.run.signals import Signals
-from launcher.run.stall import Activity
 from launcher.run.status import Ready, Status
-from launcher.run.watchdog import Watch
 
 # vLLM ignores TERM while its core process starts (0.32.0: no exit within 40 s; once ready, within 0.8 s), and before
 # anybody is served nothing is worth waiting for.

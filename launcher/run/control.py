@@ -15,7 +15,7 @@ from launcher.errors import FAILED, ServeError
 from launcher.host import ports
 from launcher.run import orphans
 from launcher.run.instances import LOCK, Instance, look
-from launcher.run.process import GRACE_S
+from launcher.run.processes.process import GRACE_S
 from launcher.run.record import STARTING
 
 _POLL_S = 0.05

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
-from launcher.run.handover import Handover
+from launcher.run.output.handover import Handover
 from launcher.run.status import Observer, Ready
 
 _WAITING_BYTES = 1 << 20  # some thousand lines, which a terminal shows in seconds: all else waits behind them

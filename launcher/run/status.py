@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from launcher.engines.command import Secret
 from launcher.errors import ServeError
 from launcher.run.events import Events
+from launcher.run.health.watchdog import Pulse
 from launcher.run.instances import PULSE, RECORD, Claim
 from launcher.run.record import SERVING, STARTING, STOPPING, Record, now_s
 from launcher.run.secrets import write_private
-from launcher.run.watchdog import Pulse
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,17 @@ from launcher.engines.meanings import BY_NAME
 from launcher.engines.release import Release
 from launcher.errors import FAILED, ServeError
 from launcher.host import gpu_memory, ports
-from launcher.run import causes, metrics, phases, record, stall
+from launcher.run import record
 from launcher.run.attempt import Attempt, Ended
-from launcher.run.client import asked_by_us
-from launcher.run.diagnose import Diagnosis
+from launcher.run.failures import causes
+from launcher.run.failures.diagnose import Diagnosis
+from launcher.run.failures.restarts import Restarts
+from launcher.run.health import metrics, phases, stall
+from launcher.run.health.client import asked_by_us
 from launcher.run.instances import Claim, claim, refuse_taken, running
-from launcher.run.log import Log
+from launcher.run.output.log import Log
 from launcher.run.owners import MARKER
 from launcher.run.record import STARTING, STOPPED, Record, boot, now_s
-from launcher.run.restarts import Restarts
 from launcher.run.secrets import VARIABLE, handed_over, resolve_key, sweep
 from launcher.run.signals import Signals
 from launcher.run.status import Observer, Status

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run.rotation import RotatingFile
+from launcher.run.output.rotation import RotatingFile
 from tests.cli.conftest import PATIENCE_S, Program
 
 

@@ -24,7 +24,7 @@ def read() -> configparser.RawConfigParser:
 
 
 def test_it_stops_all_of_the_engine_in_more_time_than_serve_takes() -> None:
-    from launcher.run import process  # noqa: PLC0415 - for its limits
+    from launcher.run.processes import process  # noqa: PLC0415 - for its limits
 
     service = read()["Service"]
     assert service["Type"] == "exec"

@@ -8,7 +8,7 @@ import break_engine
 import pytest
 
 from launcher.host.environments import Environment
-from launcher.run.diagnose import diagnose
+from launcher.run.failures.diagnose import diagnose
 
 pytestmark = pytest.mark.engine
 

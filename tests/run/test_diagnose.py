@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from launcher.config.keys import BY_NAME
-from launcher.run import causes
-from launcher.run.causes import Sign
-from launcher.run.diagnose import UNKNOWN, Diagnosis, diagnose
-from launcher.run.oom import oom_kills
+from launcher.run.failures import causes
+from launcher.run.failures.causes import Sign
+from launcher.run.failures.diagnose import UNKNOWN, Diagnosis, diagnose
+from launcher.run.processes.oom import oom_kills
 from tests.run.failures import GOOD, LOGS, READ, Log, Words
 
 FOLDER = Path(__file__).parent.parent / "data" / "engine-logs"

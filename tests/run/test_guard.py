@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from launcher.run.process import Process
+from launcher.run.processes.process import Process
 from launcher.run.signals import STOPS
 from tests.run.conftest import PATIENCE_S, TESTS, until
 
@@ -32,7 +32,7 @@ FAULTS = int(os.environ.get("SERVE_FAULTS", "9"))
 # A supervisor and nothing else: it shows what the engine writes, and how it ended.
 SUPERVISOR = """
 import json, os, select, sys
-from launcher.run.process import Process
+from launcher.run.processes.process import Process
 
 process = Process(json.loads(sys.argv[1]), dict(os.environ), "name")
 print(process.pid, process.guard_pid, flush=True)
@@ -243,7 +243,7 @@ def test_a_server_starts_while_its_launcher_is_replaced(host: Host) -> None:
     shutil.copytree(TESTS.parent / "launcher", copy / "launcher", ignore=shutil.ignore_patterns("__pycache__"))
     program = f"""
 import os, shutil, time
-from launcher.run.process import Process
+from launcher.run.processes.process import Process
 shutil.rmtree({str(copy)!r})
 process = Process(["echo", "up"], dict(os.environ), "name")
 print(process.output.read())
@@ -270,7 +270,7 @@ def test_a_python_that_cannot_run_a_guard_is_an_error(host: Host, program: str |
     start = f"""
 import os, sys
 from launcher.errors import ServeError
-from launcher.run.process import Process
+from launcher.run.processes.process import Process
 sys.executable = {str(python)!r}
 try:
     Process(["true"], dict(os.environ), "name")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from launcher.run.hang import TOKEN_EVERY_S, Judge, Sample
-from launcher.run.metrics import Load
+from launcher.run.health.hang import TOKEN_EVERY_S, Judge, Sample
+from launcher.run.health.metrics import Load
 
 PERIOD_S = 5.0
 

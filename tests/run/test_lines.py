@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.run.lines import LINE_BYTES, Splitter, clean, latest, progress_bar
+from launcher.run.output.lines import LINE_BYTES, Splitter, clean, latest, progress_bar
 
 
 @pytest.mark.parametrize(

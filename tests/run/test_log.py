@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run.log import Log
-from launcher.run.rotation import FILE_BYTES
+from launcher.run.output.log import Log
+from launcher.run.output.rotation import FILE_BYTES
 from tests.run.conftest import PATIENCE_S, TESTS, until
 
 KEY = "sk-serve-0123456789abcdefghijklmnopqrstuvwxyz"
@@ -225,7 +225,7 @@ def test_memory_is_bounded_whatever_comes() -> None:
     program = """
 import os, resource, sys, tempfile, threading
 from pathlib import Path
-from launcher.run.log import Log
+from launcher.run.output.log import Log
 
 def most_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000

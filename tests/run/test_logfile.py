@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import ServeError
-from launcher.run.logfile import follow, lines
-from launcher.run.rotation import FILE_BYTES, FILES, RotatingFile, numbered
+from launcher.run.output.logfile import follow, lines
+from launcher.run.output.rotation import FILE_BYTES, FILES, RotatingFile, numbered
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run.metrics import Load, read, tells_of_tokens
+from launcher.run.health.metrics import Load, read, tells_of_tokens
 
 DATA = Path(__file__).parent.parent / "data"
 VLLM = """\

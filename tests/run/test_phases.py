@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run.phases import FIRST, Progress
+from launcher.run.health.phases import FIRST, Progress
 
 LOGS = Path(__file__).parent.parent / "data" / "engine-logs"
 VLLM = [

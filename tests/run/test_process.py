@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from launcher.errors import ServeError
-from launcher.run.process import Process, describe
+from launcher.run.processes.process import Process, describe
 from tests.run.conftest import until
 
 SLEEP = "import time; time.sleep(300)"

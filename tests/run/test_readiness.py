@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from launcher.run.client import Client
-from launcher.run.readiness import Probe
+from launcher.run.health.client import Client
+from launcher.run.health.readiness import Probe
 from tests.run.conftest import TESTS, Host, free_port, until
 
 Start = Callable[..., str]

@@ -11,7 +11,7 @@ import threading
 import time
 from functools import partial
 
-from launcher.run.handover import Handover
+from launcher.run.output.handover import Handover
 from launcher.run.relay import Relay
 from launcher.run.status import Observer, Ready
 from tests.run.conftest import PATIENCE_S, TESTS, until

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.run.diagnose import UNKNOWN, Diagnosis
-from launcher.run.restarts import MOST, WINDOW_S, Restarts
+from launcher.run.failures.diagnose import UNKNOWN, Diagnosis
+from launcher.run.failures.restarts import MOST, WINDOW_S, Restarts
 
 CRASH = Diagnosis("core-died", "the core process died", restartable=True)
 WRONG = Diagnosis("bad-flag", "a flag is wrong")

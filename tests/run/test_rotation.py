@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import ServeError
-from launcher.run.logtimes import EVERY_S, MOST
-from launcher.run.rotation import FILE_BYTES, FILES, RotatingFile, numbered
+from launcher.run.output.logtimes import EVERY_S, MOST
+from launcher.run.output.rotation import FILE_BYTES, FILES, RotatingFile, numbered
 from tests.run.conftest import until
 
 MIB = 1 << 20

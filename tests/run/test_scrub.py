@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from launcher.run.scrub import Scrubber
+from launcher.run.output.scrub import Scrubber
 
 KEY = "sk-serve-0123456789"
 # Keys of few different characters contain their own beginnings, and texts of them nearly contain the keys.

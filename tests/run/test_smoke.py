@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from launcher.run.smoke import Check, smoke
+from launcher.run.health.smoke import Check, smoke
 
 KEY = "sk-known-to-the-test"
 Engine = Callable[..., str]

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launcher.run.stall import Activity
+from launcher.run.health.stall import Activity
 from tests.run.conftest import PATIENCE_S, until
 
 LOGS = Path(__file__).parent.parent / "data" / "engine-logs"

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from launcher.run import instances
-from launcher.run.smoke import smoke
+from launcher.run.health.smoke import smoke
 from tests.run.conftest import Host, until
 
 LOGS = Path(__file__).parent.parent / "data" / "engine-logs"

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from launcher.run.client import Client
-from launcher.run.watchdog import Watch
+from launcher.run.health.client import Client
+from launcher.run.health.watchdog import Watch
 from tests.run.conftest import Host, until
 
 Start = Callable[..., str]

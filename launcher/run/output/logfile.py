@@ -11,9 +11,9 @@ from itertools import chain, islice
 from pathlib import Path
 
 from launcher.errors import FAILED, ServeError
-from launcher.run import logtimes
-from launcher.run.lines import Splitter, latest
-from launcher.run.rotation import FILES, numbered
+from launcher.run.output import logtimes
+from launcher.run.output.lines import Splitter, latest
+from launcher.run.output.rotation import FILES, numbered
 
 _BLOCK_BYTES = 1 << 16
 _POLL_S = 0.1

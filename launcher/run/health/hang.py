@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from launcher.run.metrics import Load
+from launcher.run.health.metrics import Load
 
 # An engine that hangs while it is idle shows nothing: the requests that vLLM's API server takes are counted by the
 # engine core alone, so that those which a core does not take are nowhere (tried on 0.32.0: with the core stopped and a

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import IO
 
 from launcher.errors import ServeError
-from launcher.run.handover import Handover
-from launcher.run.lines import LINE_BYTES, Splitter, latest
-from launcher.run.lines import clean as clean  # noqa: PLC0414 - imported from here by others
-from launcher.run.lines import progress_bar as progress_bar  # noqa: PLC0414
-from launcher.run.logfile import excerpt
-from launcher.run.rotation import RotatingFile
-from launcher.run.scrub import Scrubber
+from launcher.run.output.handover import Handover
+from launcher.run.output.lines import LINE_BYTES, Splitter, latest
+from launcher.run.output.lines import clean as clean  # noqa: PLC0414 - imported from here by others
+from launcher.run.output.lines import progress_bar as progress_bar  # noqa: PLC0414
+from launcher.run.output.logfile import excerpt
+from launcher.run.output.rotation import RotatingFile
+from launcher.run.output.scrub import Scrubber
 
 TAIL_LINES = 50
 _PIPE_BYTES = 1 << 20  # what Linux grants without privileges; it bridges the moments in which other threads run

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from launcher.run import logtimes
-from launcher.run.logtimes import Times
+from launcher.run.output import logtimes
+from launcher.run.output.logtimes import Times
 from launcher.run.secrets import writing
 
 FILES = 4

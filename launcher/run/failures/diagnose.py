@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from launcher.engines import catalog
 from launcher.engines.release import Release
 from launcher.errors import ServeError
-from launcher.run import causes
-from launcher.run.causes import Sign, filled
-from launcher.run.log import clean
-from launcher.run.tracebacks import Said, read
+from launcher.run.failures import causes
+from launcher.run.failures.causes import Sign, filled
+from launcher.run.failures.tracebacks import Said, read
+from launcher.run.output.log import clean
 
 UNKNOWN = "unknown"
 _SHOWN_CHARACTERS = 500
@@ -69,7 +69,7 @@ def diagnose(
         status: of its first process: an exit status, negative for a signal; None if it was ended by us (as it hangs).
         lines: its log, as much as there is; read once, a line at a time.
         serving: whether it had been ready.
-        oom_killed: whether the kernel's OOM killer struck meanwhile (`launcher.run.oom`).
+        oom_killed: whether the kernel's OOM killer struck meanwhile (`launcher.run.processes.oom`).
     """
     case = _Case(Release(engine, version), "serving" if serving else "loading")
     for said in read(lines):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from launcher.run.client import Client, Reply, completed, events
+from launcher.run.health.client import Client, Reply, completed, events
 
 _QUESTION = "Say hello."
 _TOKENS = 16

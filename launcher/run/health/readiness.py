@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from launcher.run.client import Client, Reply, completed
+from launcher.run.health.client import Client, Reply, completed
 
 POLL_S = 0.1
 _AGAIN_S = 0.05  # between the completion that may make it ready and the one that does

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from launcher.run.client import HEALTH_S, Client, completed
-from launcher.run.hang import TOKEN_EVERY_S, Judge, Sample, Verdict
-from launcher.run.metrics import Load, read, tells_of_tokens
+from launcher.run.health.client import HEALTH_S, Client, completed
+from launcher.run.health.hang import TOKEN_EVERY_S, Judge, Sample, Verdict
+from launcher.run.health.metrics import Load, read, tells_of_tokens
 
 PERIOD_S = 5.0
 _METRICS_S = 5.0  # vLLM and SGLang take some milliseconds over it

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from launcher.run.diagnose import Diagnosis
+from launcher.run.failures.diagnose import Diagnosis
 
 MOST, WINDOW_S = 5, 3600.0
 _FIRST_S, _LONGEST_S = 2.0, 120.0

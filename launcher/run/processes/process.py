@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from launcher.errors import FAILED, ServeError
-from launcher.run.guarding import Guard
+from launcher.run.processes.guarding import Guard
 
 GRACE_S = 15.0
 _KILL_S = 30.0  # a process in an uninterruptible system call (a GPU driver's) may take seconds to die

@@ -1,0 +1,1 @@
+"""Why an engine ended, and whether it is started again."""

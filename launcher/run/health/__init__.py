@@ -1,0 +1,1 @@
+"""A server asked and watched: whether it loads, works, hangs."""

@@ -1,0 +1,1 @@
+"""What an engine prints: written, shown, read back."""
