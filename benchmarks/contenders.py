@@ -38,6 +38,10 @@ TORCH = """class cuda:
     def is_available():
         return False
 """
+# vllm-cli takes every process with "vllm" and "serve" in its command line for a server of its own, and may end it.
+# Where several run at once each sees its own processes alone (unshare(1)); who is not root becomes root for that.
+APART = ("unshare", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")))
+APART += ("--pid", "--fork", "--kill-child", "--mount-proc")
 # What its proxy does to start a model (proxy/manager.py: start_model, wait_and_register_model), and then it stays, as
 # the proxy and the interactive program do.
 STARTER = """import json, sys, time
@@ -272,14 +276,14 @@ class VllmCli(Contender):
     ready = "its line `Server started successfully`"
     says = "Server started successfully"
 
-    def __init__(self, python: Path) -> None:
-        """Takes the Python that has it."""
-        self.python = python
+    def __init__(self, python: Path, *, apart: bool = False) -> None:
+        """Takes the Python that has it, and whether it is kept from seeing, and ending, what others started."""
+        self.python, self.apart = python, APART if apart else ()
 
     def argv(self, engine: Engine, port: int, folder: Path, patience_s: float) -> list[str]:  # noqa: ARG002 - none
         """`vllm-cli serve MODEL`, the engine's flags in one word."""
         words = [str(self.python.parent / "vllm-cli"), "serve", engine.model, "--host", HOST, "--port", str(port)]
-        return [*words, "--extra-args", shlex.join(engine.words)]
+        return [*self.apart, *words, "--extra-args", shlex.join(engine.words)]
 
     def variables(self, engine: Engine, folder: Path) -> dict[str, str]:
         """Its settings are in the home folder."""
@@ -296,7 +300,7 @@ class VllmCliProxy(VllmCli):
     def argv(self, engine: Engine, port: int, folder: Path, patience_s: float) -> list[str]:  # noqa: ARG002 - none
         """A program that does what the proxy does."""
         settings = {"model": engine.model, "host": HOST, "port": port, "extra_args": shlex.join(engine.words)}
-        return [str(self.python), "-c", STARTER, json.dumps(settings)]
+        return [*self.apart, str(self.python), "-c", STARTER, json.dumps(settings)]
 
 
 class Script(Contender):

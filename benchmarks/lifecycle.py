@@ -86,10 +86,16 @@ class Bench:
         ours = [self.serve, Serve(self.serve.program, detach=True)]
         return [*ours, *([VllmCliProxy(self.vllm_cli), Script()] if self.options.peers else ())]
 
+    def abreast(self) -> list[Contender]:
+        """As `against`, with vllm-cli's command too, for runs at the same time."""
+        ours = [self.serve, Serve(self.serve.program, detach=True)]
+        peers = [VllmCliProxy(self.vllm_cli, apart=True), VllmCli(self.vllm_cli, apart=True), Script()]
+        return [*ours, *(peers if self.options.peers else ())]
+
 
 def ready(bench: Bench) -> dict[str, Any]:
     """False words."""
-    contenders = [*bench.against(), *([VllmCli(bench.vllm_cli)] if bench.options.peers else ())]
+    contenders = bench.abreast()
     result = readiness.ready(contenders, bench.fake, bench.folder / "ready", bench.options.launches)
     return result | {"met": all(result[each.name]["false"] == 0 for each in contenders if each.supervises)}
 

@@ -2,6 +2,7 @@
 
 import signal
 
-# What ``nohup`` ignores, its children ignore, and serve leaves an ignored SIGHUP ignored on purpose.
+# What ``nohup`` and a shell's background ignore, its children ignore, and serve leaves an ignored SIGHUP ignored.
 for number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,6 +17,7 @@ from launcher.run.output.log import Log
 from launcher.run.processes.oom import oom_kills
 from launcher.run.processes.process import GRACE_S, Process, describe
 from launcher.run.record import started
+from launcher.run.secrets import taken
 from launcher.run.signals import Signals
 from launcher.run.status import Ready, Status
 
@@ -134,6 +135,7 @@ class Attempt:
         probe, command, now_s = self.probe, self.command, time.monotonic()
         if probe.ready:
             self.ready_s = now_s
+            taken(command)
             self.watch.start()
             self.status.ready(self.report(now_s - self.start_s))
             return None

@@ -34,12 +34,13 @@ class Stopped:
 
 
 def ask_to_stop(instance: Instance) -> None:
-    """Send the supervisor TERM; it stops the engine.
+    """Send the supervisor TERM, and have it go on if it was stopped (Ctrl-Z); it stops the engine.
 
     Raises:
         ServeError: it is another user's, or cannot be found.
     """
     _send(instance, signal.SIGTERM)
+    _send(instance, signal.SIGCONT)
 
 
 def stop(instance: Instance, pause: Callable[[float], object] = time.sleep) -> Stopped:

@@ -22,6 +22,7 @@ RECORD, LOCK, LOG, PULSE, RUNS = "record.json", "lock", "engine.log", "pulse.jso
 _RUNS_KEPT = 100
 _ALIVE = (STARTING, SERVING, STOPPING)
 _RECORD_BYTES = 1 << 14
+_LOCK_BYTES = 120  # written over in place, which a full disk does not keep from
 _LOOKED_AT_S = 0.2  # whoever asks for the state holds the lock for an instant
 
 
@@ -34,7 +35,8 @@ class Instance:
     ``serving``   a completion came back, and nothing speaks against it since. To starting (the engine failed and is
                   started again), stopping, failed.
     ``stopping``  asked to end: the engine's processes, its port and its GPU memory are waited for. To stopped, failed.
-    ``stopped``   nobody holds the lock, and the last run ended because it was asked to. To starting.
+    ``stopped``   nobody holds the lock, and the last run ended because it was asked to: its record says so, or the lock
+                  itself, for a record cannot be written on a full disk. To starting.
     ``failed``    nobody holds the lock, and the last run ended otherwise: by itself, or the supervisor was killed,
                   which nobody lived to write down. To starting.
 
@@ -45,6 +47,8 @@ class Instance:
         folder: its files.
         supervisor: the pid of the living supervisor; None without one, 0 where it cannot be known.
         record: what is known of its last run, or None where the record is missing or damaged.
+        ended: what the last supervisor wrote into the lock when it ended, ``stopped`` or ``failed``; empty if it was
+            killed.
         trouble: why nothing can be known: its files are another user's.
     """
 
@@ -52,6 +56,7 @@ class Instance:
     folder: Path
     supervisor: int | None
     record: Record | None
+    ended: str = ""
     trouble: str = ""
 
     @property
@@ -66,7 +71,7 @@ class Instance:
         if self.alive:
             # Between its last words and its end a supervisor is still stopping.
             return written if written in _ALIVE else STOPPING if written else STARTING
-        return STOPPED if written == STOPPED else FAILED
+        return STOPPED if STOPPED in (self.ended, written) else FAILED
 
     @property
     def detail(self) -> str:
@@ -76,6 +81,8 @@ class Instance:
         if self.record is None:
             return "its record is missing or damaged"
         if not self.alive and self.record.state in _ALIVE:
+            if self.ended:
+                return "how it ended could not be written down; its log may say more"
             return "the host was restarted" if self.record.boot != boot() else "its supervisor was killed"
         return self.record.detail
 
@@ -103,10 +110,9 @@ class Claim:
     """
 
     def __init__(self, name: str, place: Path, descriptor: int) -> None:
-        """With the descriptor that holds the lock."""
+        """With the descriptor that holds the lock; nothing is said of its holder yet."""
         self.name, self.folder, self._descriptor = name, place, descriptor
-        self._words = f"{os.getpid()} {started(os.getpid())} {boot()}\n".encode()
-        self._sign()
+        self._words = b""
 
     def renew(self) -> bool:
         """Hold the name anew if its folder was removed or replaced: who looks there must find who lives.
@@ -116,25 +122,40 @@ class Claim:
         """
         with contextlib.suppress(ServeError, OSError):
             if os.fstat(self._descriptor).st_ino == (self.folder / LOCK).stat().st_ino:
-                if os.pread(self._descriptor, 200, 0) != self._words:
-                    self._sign()  # somebody wrote over it
+                if os.pread(self._descriptor, _LOCK_BYTES + 1, 0) != self._words:
+                    self.sign()  # somebody wrote over it
                 return False
         with contextlib.suppress(ServeError, OSError):
             if (descriptor := _lock(self.folder)) is not None:
                 os.close(self._descriptor)
                 self._descriptor = descriptor
-                self._sign()
+                self.sign()
                 return True
         return False
 
-    def close(self) -> None:
-        """Give the name back."""
+    def end(self) -> None:
+        """Give the name back; of a run that was refused before it began nothing stays."""
+        if {each.name for each in self.folder.glob("*")} <= {LOCK, RUNS}:
+            with contextlib.suppress(OSError):
+                _empty(self.folder)
         os.close(self._descriptor)
 
-    def _sign(self) -> None:
+    def ended(self, state: str) -> None:
+        """Leave word of the run's end, ``stopped`` or ``failed``, also on a full disk."""
+        with contextlib.suppress(ServeError):
+            self.sign(state)
+
+    def sign(self, word: str = "") -> None:
+        """Say in the lock who holds it, and perhaps a word.
+
+        Raises:
+            ServeError: it cannot be written.
+        """
+        text = f"{os.getpid()} {started(os.getpid())} {boot()} {word}"
+        self._words = f"{text:<{_LOCK_BYTES - 1}}\n".encode()
         with writing(self.folder / LOCK):
-            os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, self._words, 0)
+            os.ftruncate(self._descriptor, len(self._words))
 
     @property
     def log(self) -> Path:
@@ -173,15 +194,12 @@ def claim(name: str) -> Iterator[Claim]:
         if time.monotonic() > end_s:
             raise taken(name)
         time.sleep(_LOOKED_AT_S / 10)
+    held = Claim(name, place, descriptor)
     try:
-        held = Claim(name, place, descriptor)
-    except ServeError:
-        os.close(descriptor)
-        raise
-    try:
+        held.sign()
         yield held
     finally:
-        held.close()
+        held.end()
 
 
 def _lock(place: Path) -> int | None:
@@ -228,11 +246,15 @@ def remove(name: str) -> None:
         raise ServeError(f"{name!r} is running", fix=f"serve stop {name}")
     try:
         with writing(place):
-            for path in sorted(place.rglob("*"), reverse=True):
-                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-            place.rmdir()
+            _empty(place)
     finally:
         os.close(descriptor)
+
+
+def _empty(place: Path) -> None:
+    for path in sorted(place.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    place.rmdir()
 
 
 def refuse_taken(name: str) -> None:
@@ -325,28 +347,35 @@ def taken(name: str) -> ServeError:
     url = holder.record.base_url if holder and holder.record else ""
     pid = f"process {holder.supervisor}" if holder and holder.supervisor else ""
     where = ", ".join(filter(None, (url, pid)))
-    return ServeError(f"an instance named {name!r} is running", where=where, fix="stop it, or choose another --name")
+    fix = f"serve status {name} tells of it; serve stop {name} ends it; or choose another --name"
+    return ServeError(f"an instance named {name!r} is running", where=where, fix=fix)
 
 
 def _instance(place: Path) -> Instance:
     try:
-        return Instance(place.name, place, _supervisor(place / LOCK), read(place / RECORD))
+        held, words = _look(place / LOCK)
+        ended = words[3].decode() if words[3:] in ([b"stopped"], [b"failed"]) else ""
+        return Instance(place.name, place, _supervisor(words) if held else None, read(place / RECORD), ended)
     except PermissionError as error:
-        return Instance(place.name, place, None, None, f"its files cannot be read: {error.strerror}")
+        return Instance(place.name, place, None, None, trouble=f"its files cannot be read: {error.strerror}")
 
 
-def _supervisor(path: Path) -> int | None:
-    """The pid of who holds a lock; None if nobody does, 0 if it cannot be known who."""
+def _look(path: Path) -> tuple[bool, list[bytes]]:
+    """Whether somebody holds a lock, and what stands in it."""
     try:
         with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                words = file.read(200).split()
-            else:
-                return None
+                return True, file.read(_LOCK_BYTES).split()
+            return False, file.read(_LOCK_BYTES).split()
     except FileNotFoundError:
-        return None
-    if len(words) == 3 and words[2] == boot().encode() and words[0].isdigit() and words[1].isdigit():  # noqa: PLR2004
-        return int(words[0]) if started(int(words[0])) == int(words[1]) else 0
+        return False, []
+
+
+def _supervisor(words: list[bytes]) -> int:
+    """The pid of who holds a lock; 0 if it cannot be known who."""
+    match words:
+        case [pid, start, boot_id, *_] if boot_id == boot().encode() and pid.isdigit() and start.isdigit():
+            return int(pid) if started(int(pid)) == int(start) else 0
     return 0

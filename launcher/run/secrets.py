@@ -14,6 +14,7 @@ from pathlib import Path
 
 from launcher import settings
 from launcher.engines.command import Command, Secret
+from launcher.engines.confidential import is_secret_variable
 from launcher.errors import FAILED, ServeError
 
 VARIABLE = "SERVE_API_KEY"
@@ -86,7 +87,7 @@ def cautions(secret: Secret | None) -> list[str]:
 
 @contextlib.contextmanager
 def handed_over(command: Command, key: str | None) -> Iterator[dict[str, str]]:
-    """The environment of the engine's process; a secret file exists within the context and not after it."""
+    """The environment of the engine's process; a secret file exists within the context, until `taken`, not after it."""
     environment = {**os.environ, **command.environment}
     environment.pop(VARIABLE, None)  # ours; an engine that prints its environment would show it
     secret, file = command.secret, command.secret_file
@@ -100,6 +101,26 @@ def handed_over(command: Command, key: str | None) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         file.unlink(missing_ok=True)
+
+
+def to_scrub(command: Command, key: str | None) -> dict[str, str]:
+    """What an engine may print and nobody is to read, each with what stands in its place.
+
+    That is the API key, and what variables of its environment hold that are named as secrets (``HF_TOKEN``). The path
+    of a file is none, nor is a word so short that others would be taken for it.
+    """
+    given = {**os.environ, **command.environment}
+    found = {text: f"[{name}]" for name, text in given.items() if is_secret_variable(name) and not text.startswith("/")}
+    return {text: name for text, name in found.items() if len(text) >= _LEAST_CHARACTERS} | (
+        {key: "[api key]"} if key else {}
+    )
+
+
+def taken(command: Command) -> None:
+    """The engine serves, so it has read its secret file, which is removed: a supervisor that is killed leaves none."""
+    if command.secret_file:
+        with contextlib.suppress(OSError):
+            command.secret_file.unlink(missing_ok=True)
 
 
 def sweep(name: str) -> None:

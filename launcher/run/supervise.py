@@ -28,7 +28,7 @@ from launcher.run.instances import Claim, claim, refuse_taken, running
 from launcher.run.output.log import Log
 from launcher.run.owners import MARKER
 from launcher.run.record import STARTING, STOPPED, Record, boot, now_s
-from launcher.run.secrets import VARIABLE, handed_over, resolve_key, sweep
+from launcher.run.secrets import VARIABLE, handed_over, resolve_key, sweep, to_scrub
 from launcher.run.signals import Signals
 from launcher.run.status import Observer, Status
 
@@ -120,7 +120,7 @@ class _Run:
         self.status = Status(held, _record(command, self.run, held, asked.request), observer)
         self.restarts = Restarts(command.restart)
         self.attempt: Attempt | None = None
-        self.log = Log(held.log, key, self.line)
+        self.log = Log(held.log, to_scrub(command, key), self.line)
 
     def line(self, text: str) -> None:
         self.status.observer.line(text)
@@ -138,9 +138,7 @@ class _Run:
                 self.log.mark(f"serve: {self.asked.command.target.release.title}, start {attempts}")
                 ended = self.once(self.asked.command)
                 if ended.signal:
-                    self.status.update(state=STOPPED, detail=ended.what)
-                    self.status.events.add("stopped", ended.what)
-                    return 128 + ended.signal
+                    return self.stopped(ended.signal, ended.what)
                 diagnosis = ended.diagnosis
                 if diagnosis is None:
                     raise ValueError("an engine that failed has a diagnosis")
@@ -154,19 +152,25 @@ class _Run:
                 self.status.update(state=STARTING, detail=f"{ended.what}; {answer.why}")
                 self.status.note("restart", f"{diagnosis.title}; {answer.why}", cause=diagnosis.cause)
                 if (number := self.pause(answer.delay_s)) is not None:
-                    self.status.update(state=STOPPED, detail="stopped while it waited for a restart")
-                    self.status.events.add("stopped", "stopped while it waited for a restart")
-                    return 128 + number
+                    return self.stopped(number, "stopped while it waited for a restart")
         except ServeError as error:
             self.status.update(state=record.FAILED, detail=error.what.partition("\n")[0], fix=error.fix)
+            self.held.ended(record.FAILED)
             self.status.events.add("failed", "; ".join(error.what.splitlines()[:2]))
             raise
         finally:
             self.log.close()
 
+    def stopped(self, number: int, what: str) -> int:
+        """The end that was asked for; the exit status."""
+        self.status.update(state=STOPPED, detail=what)
+        self.held.ended(STOPPED)
+        self.status.events.add("stopped", what)
+        return 128 + number
+
     def once(self, command: Command) -> Ended:
         """One engine from start to end; its memory is back when this returns, or that is said."""
-        before = gpu_memory.snapshot()
+        before = gpu_memory.snapshot({**os.environ, **command.environment}.get("CUDA_VISIBLE_DEVICES"))
         marked = {MARKER: f"{self.held.folder}:{self.run}"}
         with handed_over(command, self.key) as environment:
             self.attempt = attempt = Attempt(command, self.key, self.log, self.signals, self.status)

@@ -67,7 +67,8 @@ def test_a_full_disk_refuses_what_is_new_and_harms_nothing_that_runs(program: Pr
     }, done.stdout  # fmt: skip
     assert "No space left on device" in said["second"]
     assert "No space left on device" in said["restart"]  # and what runs was not stopped for it
-    assert json.loads(said["ps"].rpartition("-> ")[0])[0]["state"] == "serving"
+    (before,), (after,) = (json.loads(said[each].rpartition("-> ")[0]) for each in ("ps", "after"))
+    assert (before["state"], after["state"]) == ("serving", "stopped")  # and nothing is left of what was refused
     assert processes(program) == []
 
 

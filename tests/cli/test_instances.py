@@ -202,6 +202,14 @@ def test_stop_ends_a_supervisor_that_does_not_answer_and_what_it_left(program: P
     assert program("stop", "one").code == 0
 
 
+def test_stop_has_a_supervisor_go_on_that_was_paused(program: Program) -> None:
+    assert launch(program).code == 0
+    os.kill(status(program)["supervisor_pid"], signal.SIGSTOP)
+    stopped = program("stop", "one")
+    assert (stopped.code, stopped.out) == (0, "one is stopped\n")
+    assert processes(program) == []
+
+
 def test_a_damaged_record_does_not_hide_who_runs(program: Program) -> None:
     assert launch(program).code == 0
     record = program.home / "state" / "instances" / "one" / "record.json"

@@ -18,6 +18,7 @@ from launcher.cli.app import app
 from tests.cli.conftest import ENGINE_MAIN, PATIENCE_S, ROOT, Program, Result
 from tests.run.conftest import free_port, until
 
+HUB_TOKEN = f"hf_{secrets.token_hex(8)}"
 RELEASES = {"vllm": "vllm@0.33.0", "sglang": "sglang@0.5.23"}
 # One row a command, in words after `serve`; run as it is, and with --json where the command has that option.
 # {script} holds a launch command with the key in it, {plain} one without.
@@ -99,7 +100,7 @@ class Household:
             "plain": self.write("plain.sh", "vllm serve org/m --max-model-len 4096\n"),
             "config": self.write("mine.yaml", f"model: org/m\nenv: {{VLLM_API_KEY: {self.key}}}\n"),
         }
-        self.variables: dict[str, str] = {"FAKE_PRINT_KEY": "1", "TMPDIR": str(serve.folder)}
+        self.variables: dict[str, str] = {"FAKE_PRINT_KEY": "1", "HF_TOKEN": HUB_TOKEN, "TMPDIR": str(serve.folder)}
         self.option = "env"
         if engine == "vllm":
             serve.holds_vllm()
@@ -134,10 +135,6 @@ class Household:
     def own_files(self) -> set[str]:
         """Where the key may lie."""
         return {"mine"} if self.option == "auto" else set()
-
-    @property
-    def files_of_a_run(self) -> set[str]:
-        return {"engine.yaml"} if self.engine == "sglang" else set()
 
     @property
     def own_file(self) -> Path:
@@ -219,11 +216,13 @@ def test_no_command_shows_or_writes_the_key(prepared: Household) -> None:
         list(several.map(prepared.row, *zip(*WHILE_IT_SERVES.items(), strict=True)))
     log = (prepared.instance / "engine.log").read_text()
     assert "server_args=ServerArgs(api_key='[api key]'" in log
-    assert prepared.written() == prepared.own_files | prepared.files_of_a_run
+    assert "'HF_TOKEN': '[HF_TOKEN]'" in log
+    assert HUB_TOKEN not in log
+    assert prepared.written() == prepared.own_files
     assert prepared.open_to_others() == []
     for command, words in THEN.items():
         prepared.row(command, words)
-        assert prepared.written() == prepared.own_files | (prepared.files_of_a_run if command == "restart" else set())
+        assert prepared.written() == prepared.own_files
 
 
 @pytest.mark.usefixtures("watch")
@@ -239,13 +238,17 @@ def test_an_engine_that_fails_leaves_nothing_of_the_key(prepared: Household, fau
 
 @pytest.mark.usefixtures("watch")
 def test_a_killed_supervisor_leaves_nothing_of_the_key_to_the_next_launch(prepared: Household) -> None:
-    assert prepared.launch().code == 0
-    pid = int((prepared.instance / "lock").read_text().split()[0])
-    psutil.Process(pid).kill()
+    prepared.variables["FAKE_START_S"] = "60"
+    log, lock = prepared.instance / "engine.log", prepared.instance / "lock"
+    with ThreadPoolExecutor(1) as beside:
+        launched = beside.submit(prepared.launch)
+        until(lambda: log.exists() and "server_args" in log.read_text(), "an engine that loads")
+        psutil.Process(int(lock.read_text().split()[0])).kill()
+        assert launched.result().code == 1
     until(lambda: not prepared.processes(), "the end of the engine")
-    assert prepared.written() <= prepared.own_files | prepared.files_of_a_run
+    assert prepared.written() == prepared.own_files | ({"engine.yaml"} if prepared.engine == "sglang" else set())
     assert prepared.open_to_others() == []
-    prepared.variables["FAKE_EXIT"] = "3"
+    prepared.variables |= {"FAKE_EXIT": "3", "FAKE_START_S": "0"}
     assert prepared.launch("--api-key", "none" if prepared.engine == "sglang" else "env").code == 1
     assert prepared.written() == prepared.own_files
 
@@ -258,7 +261,7 @@ def test_a_key_that_was_typed_is_in_no_argv_of_a_server(household: Household) ->
     watch.look()
     assert watch.seen == set()
     assert {process.name() for process in household.processes()} != set()
-    assert household.written() == household.files_of_a_run
+    assert household.written() == set()
     for command in ("smoke", "restart"):  # it was never written down: who asks has to say it
         refused = household.serve(command, "mine")
         assert (refused.code, "SERVE_API_KEY" in refused.err) == (2, True)

@@ -62,6 +62,29 @@ def test_the_state_comes_from_who_lives(written: str) -> None:
     assert look("one").state == (STOPPED if written == STOPPED else FAILED)
 
 
+@pytest.mark.parametrize("ended", [STOPPED, FAILED])
+def test_an_end_that_no_record_tells_of_stands_in_the_lock(ended: str) -> None:
+    with claim("one") as held:
+        held.record(record())
+        held.ended(ended)
+        assert look("one").state == SERVING
+    assert (look("one").state, look("one").detail[:12]) == (ended, "how it ended")
+    with claim("one"):
+        assert look("one").supervisor == os.getpid()
+    assert (look("one").state, look("one").detail) == (FAILED, "its supervisor was killed")
+
+
+def test_of_a_run_that_was_refused_nothing_stays(home: Path) -> None:
+    with claim("one") as held:
+        held.begin("run-1")
+    assert not (home / "one").exists()
+    with claim("one") as held:
+        held.record(record())
+    with claim("one"):
+        pass
+    assert (home / "one" / "record.json").exists()
+
+
 def test_a_record_of_another_boot_is_told_as_that() -> None:
     with claim("one") as held:
         held.record(dataclasses.replace(record(), boot="another"))
@@ -207,12 +230,13 @@ def test_removal_takes_all_of_it_and_only_when_it_does_not_run(home: Path) -> No
 
 
 def test_a_claim_holds_the_folder_that_others_see(home: Path) -> None:
-    with claim("one"):
-        pass
+    with claim("one") as held:
+        held.record(record())
     instances.remove("one")
+    assert not (home / "one").exists()
     with claim("one"):
         assert find("one") is not None
-    assert (home / "one" / "lock").exists()
+        assert (home / "one" / "lock").exists()
 
 
 def test_an_address_is_named_or_the_only_one() -> None:

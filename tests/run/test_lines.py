@@ -74,6 +74,13 @@ def test_of_a_progress_bar_the_last_state_stays() -> None:
     assert [*latest(lines)] == ["one", bars[-1], "two", bars[1], others[-1], "99% done", "99% done"]
 
 
+def test_what_a_watchdog_asks_is_left_out_unless_it_got_no_good_answer() -> None:
+    asked = 'INFO:     127.0.0.1:52112 - "GET {} HTTP/1.1" {}'
+    told = [asked.format("/metrics", "500 Internal Server Error"), asked.format("/v1/models", "200 OK")]
+    polls = [asked.format("/metrics", "200 OK"), asked.format("/health", "200 OK")]
+    assert [*latest([*polls, told[0], *polls, told[1]])] == told
+
+
 @pytest.mark.parametrize("line", ["x" + "7" * 500 + "%|", "x" + " " * 500 + "5%|", "x" + ": " * 500 + "5%|"])
 def test_a_line_longer_than_a_terminal_is_no_bar(line: str) -> None:
     assert progress_bar(line) is None

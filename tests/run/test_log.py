@@ -28,7 +28,7 @@ class Copied:
     def __init__(self, path: Path, key: str | None = KEY, on_line: Callable[[str], object] | None = None) -> None:
         self.path = path
         self.lines: list[str] = []
-        self.log = Log(path, key, on_line or self.lines.append)
+        self.log = Log(path, {key: "[api key]"} if key else {}, on_line or self.lines.append)
 
     @contextlib.contextmanager
     def engine(self) -> Iterator[Callable[[bytes], None]]:
@@ -230,7 +230,8 @@ from launcher.run.output.log import Log
 def most_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
-log = Log(Path(tempfile.mkdtemp()) / "engine.log", "sk-serve-0123456789", lambda text: threading.Event().wait(0.01))
+secrets, slow = {"sk-serve-0123456789": "[api key]"}, lambda text: threading.Event().wait(0.01)
+log = Log(Path(tempfile.mkdtemp()) / "engine.log", secrets, slow)
 def write(chunk, times):
     reader, writer = os.pipe()
     log.follow(os.fdopen(reader, "rb", buffering=0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -31,7 +32,7 @@ def streams(draw: st.DrawFn) -> tuple[str, list[bytes]]:
 @given(streams())
 def test_chunks_are_scrubbed_as_the_whole_is(stream: tuple[str, list[bytes]]) -> None:
     key, chunks = stream
-    scrubber = Scrubber(key)
+    scrubber = Scrubber({key: "[api key]"})
     passed = b"".join([scrubber.feed(chunk) for chunk in chunks])
     rest = scrubber.end()
     whole = b"".join(chunks).replace(key.encode(), b"[api key]")
@@ -48,7 +49,7 @@ def test_chunks_are_scrubbed_as_the_whole_is(stream: tuple[str, list[bytes]]) ->
 @given(streams())
 def test_only_what_may_become_the_key_is_held_back(stream: tuple[str, list[bytes]]) -> None:
     key, chunks = stream
-    scrubber, passed = Scrubber(key), b""
+    scrubber, passed = Scrubber({key: "[api key]"}), b""
     for number, chunk in enumerate(chunks, 1):
         passed += scrubber.feed(chunk)
         whole = b"".join(chunks[:number]).replace(key.encode(), b"[api key]")
@@ -60,11 +61,22 @@ def test_only_what_may_become_the_key_is_held_back(stream: tuple[str, list[bytes
 @given(st.integers(0, len(KEY)), st.integers(0, len(KEY)))
 def test_a_key_cut_twice_never_passes(first: int, second: int) -> None:
     assume(first <= second)
-    scrubber = Scrubber(KEY)
+    scrubber = Scrubber({KEY: "[api key]"})
     chunks = [f"a {KEY[:first]}", KEY[first:second], f"{KEY[second:]} z"]
     assert b"".join(scrubber.feed(chunk.encode()) for chunk in chunks) == b"a [api key] z"
 
 
-@pytest.mark.parametrize("key", [None, ""])
-def test_without_a_key_everything_passes_at_once(key: str | None) -> None:
-    assert Scrubber(key).feed(KEY.encode()) == KEY.encode()
+def test_without_a_secret_everything_passes_at_once() -> None:
+    assert Scrubber({}).feed(KEY.encode()) == KEY.encode()
+    assert Scrubber({"": "[nothing]"}).feed(KEY.encode()) == KEY.encode()
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, unique=True), st.lists(st.text("abc", max_size=3)))
+def test_of_several_secrets_the_first_and_longest_counts_wherever_they_are_cut(
+    secrets: list[str], chunks: list[str]
+) -> None:
+    longest_first = sorted(secrets, key=len, reverse=True)
+    whole = re.sub("|".join(longest_first), lambda match: f"<{match[0]}>", "".join(chunks))
+    scrubber = Scrubber({secret: f"<{secret}>" for secret in secrets})
+    passed = b"".join([scrubber.feed(chunk.encode()) for chunk in chunks])
+    assert passed + scrubber.end() == whole.encode()

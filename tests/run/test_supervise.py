@@ -268,23 +268,24 @@ def test_the_record_of_a_killed_supervisor_is_not_trusted(host: Host, monkeypatc
 def test_the_key_reaches_the_engine_and_nothing_else(host: Host, way: str) -> None:
     path, config = host.home / "key", host.folder / "engine.yaml"
     means = {"variable": "VLLM_API_KEY"} if way == "variable" else {"config_key": "api-key", "file": str(config)}
-    faults = {"FAKE_PRINT_KEY": "1", "FAKE_LONG": "5000000"}
-    server = host.launch(faults, secret={"source": "auto", "path": str(path), **means}).ready()
+    faults = {"FAKE_PRINT_KEY": "1", "FAKE_LONG": "5000000", "FAKE_START_S": "1"}
+    server = host.launch(faults, secret={"source": "auto", "path": str(path), **means}).says("api_key=")
+    if way == "file":
+        assert config.read_text() == f'api-key: "{path.read_text().strip()}"\n'
+        assert config.stat().st_mode & 0o777 == 0o600
+    server.ready()
+    assert not config.exists()
     key = path.read_text().strip()
     assert "api_key='[api key]'" in server.err
     assert f"Authorization: Bearer $(cat {path})" in server.out
     assert [check.name for check in smoke(server.base_url, "fake", key) if check.ok][-1] == "wrong key"
     spoken = subprocess.run(["bash", "-c", server.out.splitlines()[1]], capture_output=True, text=True, check=True)
     assert "Hello." in spoken.stdout
-    if way == "file":
-        assert config.read_text() == f'api-key: "{key}"\n'
-        assert config.stat().st_mode & 0o777 == 0o600
     argv = [" ".join(process.cmdline()) for process in host.processes()]
     assert len(argv) == 3  # the supervisor, its guard, the engine
     assert not [words for words in argv if key in words]
     server.signal(signal.SIGTERM)
     assert server.ends() == 143
-    assert not config.exists()
     holders = [file for file in host.folder.rglob("*") if file.is_file() and key.encode() in file.read_bytes()]
     assert holders == [path]
 

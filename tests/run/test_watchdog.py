@@ -36,7 +36,7 @@ class Watched:
     def hangs(self) -> str:
         """Wait for the verdict; its reason."""
         until(lambda: self.watch.verdict.state == "hung", "a hang")
-        assert self.changes == 2  # first it is suspect
+        until(lambda: self.changes == 2, "word of it")
         return self.watch.verdict.why
 
 

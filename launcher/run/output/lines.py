@@ -14,6 +14,8 @@ _CONTROL = re.compile(
 )
 
 _BAR = re.compile(r"(.*?):?\s*\d+%(?:\||\s)")  # as tqdm draws it
+# Of uvicorn's access log: what our watchdog asks every few seconds would be most of an idle server's log.
+_POLL = re.compile(r'"GET /(?:health|metrics) HTTP/[\d.]+" 200')
 _BAR_CHARACTERS = 300  # a bar fits a terminal; the pattern takes quadratic time on 16 KiB of digits
 
 
@@ -29,9 +31,15 @@ def progress_bar(text: str) -> str | None:
 
 
 def latest(lines: Iterable[str]) -> Iterator[str]:
-    """The lines, none of which is empty; of a progress bar that follows itself only the last state."""
+    """The lines that tell something, none of which is empty.
+
+    Of a progress bar that follows itself that is the last state, and nothing of an access log that a question after the
+    server's health or metrics was answered.
+    """
     held, held_bar = "", None
     for text in lines:
+        if _POLL.search(text):
+            continue
         bar = progress_bar(text)
         if held and not (bar and bar == held_bar):
             yield held

@@ -1,4 +1,4 @@
-"""An engine's output: all of it into a file, line by line to whoever shows it, the API key in neither."""
+"""An engine's output: all of it into a file, line by line to whoever shows it, no secret in either."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -50,12 +50,12 @@ class Log:
         path: the newest file.
     """
 
-    def __init__(self, path: Path, key: str | None, on_line: Callable[[str], object]) -> None:
+    def __init__(self, path: Path, secrets: Mapping[str, str], on_line: Callable[[str], object]) -> None:
         """Begin a run's file; those of the runs before are kept as `RotatingFile` does.
 
         Args:
             path: the newest file.
-            key: what is replaced wherever it stands.
+            secrets: what is replaced wherever it stands, each with what stands there then.
             on_line: called from a thread of the log's own with each line of the output, and with lines of ours, which
                 begin with ``serve:``, where something is missing.
 
@@ -63,7 +63,7 @@ class Log:
             ServeError: the file cannot be opened.
         """
         self.path = path
-        self._key, self._on_line = key, on_line
+        self._secrets, self._on_line = secrets, on_line
         self._splitter = Splitter()
         self._lines = Handover("log lines", _WAITING_BYTES, self._missed)
         self._file = RotatingFile(path, lambda text: self._lines.put(partial(on_line, f"serve: {text}")))
@@ -87,7 +87,7 @@ class Log:
 
     def mark(self, line: str) -> None:
         """Write a line of ours, with which another attempt of the run begins."""
-        scrubber = Scrubber(self._key)
+        scrubber = Scrubber(self._secrets)
         self._file.mark(scrubber.feed(f"{line}\n".encode(errors="replace")))
         self._attempt_bytes = self._file.written_bytes
         self._recent.clear()
@@ -116,7 +116,7 @@ class Log:
         self._file.close()
 
     def _read(self, stream: IO[bytes]) -> None:
-        scrubber, buffer = Scrubber(self._key), bytearray(_CHUNK_BYTES)
+        scrubber, buffer = Scrubber(self._secrets), bytearray(_CHUNK_BYTES)
         with stream:
             _widen(stream)
             while count := os.readv(stream.fileno(), [buffer]):

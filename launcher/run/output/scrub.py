@@ -1,33 +1,51 @@
-"""The API key kept out of what an engine prints."""
+"""Secrets kept out of what an engine prints."""
 
 from __future__ import annotations
 
-SCRUBBED = b"[api key]"
+import re
+from collections.abc import Mapping
+
 _TELLING_BYTES = 8
 
 
 class Scrubber:
-    """Replaces the key in bytes that come in chunks, wherever they are cut.
+    """Replaces secrets in bytes that come in chunks, wherever they are cut.
 
-    Only what may be the beginning of the key is held back, so that a line without an end is passed on as it comes.
+    Only what may be the beginning of a secret is held back, so that a line without an end is passed on as it comes.
     """
 
-    def __init__(self, key: str | None) -> None:
-        """Without a key everything passes."""
-        self._key = key.encode() if key else b""
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        """With what stands in the place of each secret; without any, everything passes."""
+        self._secrets = {secret.encode(): instead.encode() for secret, instead in secrets.items() if secret}
+        longest_first = sorted(self._secrets, key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(map(re.escape, longest_first)) or b"(?!)")
         self._held = b""
 
     def feed(self, chunk: bytes) -> bytes:
         """What can be passed on by now."""
-        if not self._key:
+        if not self._secrets:
             return chunk
-        *scrubbed, last = (self._held + chunk).split(self._key)
-        longest = min(len(last), len(self._key) - 1)
-        passed = next(len(last) - held for held in range(longest, -1, -1) if last.endswith(self._key[:held]))
-        self._held = last[passed:]
-        return SCRUBBED.join([*scrubbed, last[:passed]])
+        data, place, passed = self._held + chunk, 0, list[bytes]()
+        begun = self._begun(data, 0)
+        while (match := self._pattern.search(data, place)) and match.start() < begun:
+            passed += [data[place : match.start()], self._secrets[match[0]]]
+            place = match.end()
+            if place > begun:
+                begun = self._begun(data, place)
+        self._held = data[begun:]
+        return b"".join([*passed, data[place:begun]])
 
     def end(self) -> bytes:
-        """What was held back, when nothing more comes; of the key only what could be any word."""
-        held, self._held = self._held, b""
-        return held if len(held) < _TELLING_BYTES else SCRUBBED
+        """What was held back, when nothing more comes; of a secret only what could be any word."""
+        held, self._held = self._pattern.sub(lambda match: self._secrets[match[0]], self._held), b""
+        if len(held) < _TELLING_BYTES:
+            return held
+        return next((instead for secret, instead in self._secrets.items() if secret.startswith(held)), held)
+
+    def _begun(self, data: bytes, place: int) -> int:
+        """Where, from a place on, what may become a secret begins; the end of the data if nowhere."""
+        longest = 0
+        for secret in self._secrets:
+            most = min(len(data) - place, len(secret) - 1)
+            longest = max(longest, next(size for size in range(most, -1, -1) if data.endswith(secret[:size])))
+        return len(data) - longest
