@@ -27,7 +27,7 @@ GIVE_UP_S = 10.0  # more, for a launcher that has to stop what it gives up
 ANSWER_S = 5.0  # of a server that is said to be ready
 GRACE_S = 1.0  # in which a client of such a server may have to try again
 REAL_S = 300.0
-JOBS = 4
+JOBS = 6
 POLL_S = 0.005
 VERDICTS = ("true", "false", "missed", "rightly never")
 
