@@ -112,9 +112,10 @@ CHECKS = (
     ("lint-imports",),
     ("shellcheck", "tools/lock", "tests/engine/lock", ".ci/run", "deploy/start_server.sh"),
 )
-# Several at once, for most of them wait for processes; real engines take the whole machine, one after the other.
+# Several at once, for most of them wait for processes. Of real engines one serves at a time, beside the parsers' tests.
 WORKERS = str((os.cpu_count() or 1) + 1)
 WITHOUT_ENGINES = ("pytest", "--quiet", "-m", "not engine", "--numprocesses", WORKERS, "--dist", "worksteal")
+WITH_ENGINES = ("pytest", "--quiet", "-m", "engine", "--numprocesses", "2", "--dist", "loadgroup")
 
 
 def check() -> int:
@@ -130,7 +131,7 @@ def test() -> int:
     codes = [run(*words) for words in CHECKS]
     codes.append(run(*WITHOUT_ENGINES))
     codes.append(install_engine())
-    return max([*codes, run("pytest", "--quiet", "-m", "engine")])
+    return max([*codes, run(*WITH_ENGINES)])
 
 
 if __name__ == "__main__":

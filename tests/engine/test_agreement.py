@@ -27,7 +27,7 @@ from tests.engine.parsers import Parser
 from tests.engines.command_lines import command_lines
 from tests.engines.test_releases import CASES, rendered
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("parsers")]
 
 FUZZ_S = float(os.environ.get("SERVE_FUZZ_S", "30"))
 ROUND = 500  # commands a round: a random seed each

@@ -10,7 +10,7 @@ import pytest
 from launcher.host.environments import Environment
 from launcher.run.failures.diagnose import diagnose
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("servers")]
 
 FAILURES = {failure.name: failure for failure in break_engine.FAILURES}
 

@@ -20,7 +20,7 @@ import requests
 from launcher.host import ports
 from launcher.host.environments import Environment
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("servers")]
 
 SERVE = [sys.executable, "-m", "launcher"]
 READY_S = 400

@@ -15,7 +15,7 @@ from launcher.host.environments import Environment
 from tests.engine import parsers
 from tests.engine.parsers import Parser
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("parsers")]
 
 
 @pytest.fixture(scope="module", params=["vllm", *(f"sglang@{version}" for version in parsers.SGLANG)])
