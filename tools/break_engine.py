@@ -5,7 +5,7 @@
 One row of `FAILURES` is one failure of the vLLM for this host's CPU, on the demo model. Each log is written to FOLDER
 as ENGINE-VERSION-NAME.log, without what names this host. What is printed is how the engine ended (its exit status,
 negative for a signal) and what `launcher.run.failures.diagnose` makes of it. Some rows need root: those that limit
-memory, fill /dev/shm or a disk, or take the right to read a file away. All of them take about 40 minutes on two cores.
+memory or processes, fill /dev/shm or a disk, or take rights away. All of them take about 45 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from refusing_hub import hub
 
 from launcher.host import environments
 from launcher.host.environments import Environment
@@ -80,7 +81,7 @@ class Failure:
     Attributes:
         name: of its log.
         flags: more words for the engine.
-        environment: more variables for it.
+        environment: more variables for it; MODEL stands for the model's folder, HELD for what `around` gives.
         model: changes a copy of the demo model before the start.
         wrap: words before the engine's own; ``sh -c`` at their end takes the rest as its arguments.
         act: what is done to it while it runs.
@@ -146,6 +147,15 @@ def broken_package(model: Path) -> None:
     (model / "uvloop.py").write_text("import a_package_that_is_not_there\n")
 
 
+def wants(library: str) -> Callable[[Path], object]:
+    """The same of one that wants a library; a host that has it does not fail."""
+
+    def write(model: Path) -> None:
+        (model / "uvloop.py").write_text(f"import ctypes\n\nctypes.CDLL({library!r})\n")
+
+    return write
+
+
 def starting(number: signal.Signals) -> Callable[[Engine], object]:
     """Send a signal to the first process while it still imports."""
 
@@ -209,6 +219,10 @@ EAGER = ("--enforce-eager",)
 COMPILED = ("--no-enforce-eager",)
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 UNPRIVILEGED = ("setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search")  # root, but no more
+NO_LOW_PORTS = ("setpriv", "--inh-caps=-all", "--bounding-set=-net_bind_service")
+OTHER_USER = ("setpriv", "--reuid=54321", "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--clear-groups")
+REPOSITORY = ("--model", "org/model")
+HUB = {"HF_ENDPOINT": "HELD"}
 MOUNTING = ("unshare", "--mount", "sh", "-c")  # a file system of its own, gone with it
 FULL_SHM = 'mount -t tmpfs -o size=4k none /dev/shm && exec "$@"'
 FULL_HOME = 'mkdir -p "$HOME" && mount -t tmpfs -o size=64k none "$HOME" && exec "$@"'
@@ -227,6 +241,11 @@ FAILURES = (
     Failure("missing-model", ("--model", "/nonexistent/model")),
     Failure("unreachable-hub", ("--model", "no-such-organisation/no-such-model")),
     Failure("offline-hub", ("--model", "no-such-organisation/no-such-model"), {"HF_HUB_OFFLINE": "1"}),
+    Failure("gated-hub", REPOSITORY, HUB, around=hub(401, "GatedRepo", lists="config.json")),
+    Failure("missing-repository", REPOSITORY, HUB, around=hub(404, "RepoNotFound")),
+    Failure("unauthorized-repository", REPOSITORY, HUB, around=hub(401, "RepoNotFound")),
+    Failure("empty-repository", REPOSITORY, HUB, around=hub(404, "EntryNotFound", lists="README.md")),
+    Failure("busy-hub", REPOSITORY, HUB, around=hub(429)),
     Failure("missing-config", model=without("config.json")),
     Failure("damaged-config", model=lambda model: (model / "config.json").write_text('{"architectures": [')),
     Failure("missing-tokenizer", model=without("tokenizer.json", "tokenizer_config.json")),
@@ -253,6 +272,11 @@ FAILURES = (
     Failure("bitsandbytes", ("--quantization", "bitsandbytes")),
     Failure("missing-package", model=broken_package, environment={"PYTHONPATH": "MODEL"}),
     Failure("no-compiler", COMPILED, {"CXX": "/nonexistent/c++"}),
+    Failure("missing-library", model=wants("liba_library_that_is_not_there.so.1"), environment={"PYTHONPATH": "MODEL"}),
+    Failure("missing-driver", model=wants("libcuda.so.1"), environment={"PYTHONPATH": "MODEL"}),
+    Failure("other-cuda", model=wants("libcudart.so.9.0"), environment={"PYTHONPATH": "MODEL"}),
+    Failure("privileged-port", ("--port", "80"), wrap=NO_LOW_PORTS),
+    Failure("nproc-16", wrap=(*OTHER_USER, "prlimit", "--nproc=16:16")),
     Failure("nofile-64", wrap=("prlimit", "--nofile=64:64")),
     Failure("full-shm", wrap=(*MOUNTING, FULL_SHM, "sh")),
     Failure("full-disk", COMPILED, wrap=(*MOUNTING, FULL_HOME, "sh")),
@@ -260,6 +284,7 @@ FAILURES = (
     Failure("killed-api-loading", act=loading("", signal.SIGKILL)),
     Failure("terminated-starting", act=starting(signal.SIGTERM)),
     Failure("illegal-instruction-starting", act=starting(signal.SIGILL)),
+    Failure("bus-error-starting", act=starting(signal.SIGBUS)),
     Failure("segfault-starting", act=starting(signal.SIGSEGV)),
     Failure("killed-core-serving", act=serving(CORE, signal.SIGKILL)),
     Failure("killed-api-serving", act=serving("", signal.SIGKILL)),
@@ -280,22 +305,14 @@ def perform(failure: Failure, python: str, folder: Path) -> tuple[int, Engine]:
         failure.model(model)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    words = [
-        python,
-        "-m",
-        "vllm.entrypoints.openai.api_server",
-        "--model",
-        str(model),
-        "--max-model-len",
-        "2048",
-        *EAGER,
-    ]
-    words += ["--served-model-name", "demo", "--host", "127.0.0.1", "--port", str(port), *failure.flags]
-    own = {name: value.replace("MODEL", str(model)) for name, value in failure.environment.items()}
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HOME": str(folder / "home"), **own}
-    with log.open("wb") as output, failure.around(port):
+    words = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *EAGER]
+    words += ["--max-model-len", "2048", "--served-model-name", "demo", "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("wb") as output, failure.around(port) as held:
+        names = {"MODEL": str(model), "HELD": str(held)}
+        own = {name: names.get(value, value) for name, value in failure.environment.items()}
+        environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HOME": str(folder / "home"), **own}
         process = subprocess.Popen(
-            [*failure.wrap, *words],
+            [*failure.wrap, *words, *failure.flags],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -15,7 +15,7 @@ from launcher.errors import FAILED, ServeError
 def import_(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A shell script, unit or compose file with one launch command."),
+        typer.Argument(metavar="FILE", help="A shell script, unit or compose file with one launch command."),
     ] = None,
     command: Annotated[
         str | None, typer.Option("--command", metavar="TEXT", help='A launch command, such as "vllm serve ...".')

@@ -18,7 +18,7 @@ FILES = "Presets and configuration files; shell scripts, unit and compose files 
 
 
 def check(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help=FILES)] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help=FILES)] = None,
     command: Annotated[
         str | None, typer.Option("--command", metavar="TEXT", help='A launch command, such as "vllm serve ...".')
     ] = None,

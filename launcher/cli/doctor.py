@@ -23,8 +23,10 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print results as J
     if json:
         show.as_json([asdict(each) for each in found])
     else:
-        rows = [(each.level, each.subject, each.what, each.fix) for each in found]
-        show.table(("level", "about", "finding", "what to do"), rows)
+        for each in found:
+            print(show.line(f"{each.level:<8} {each.subject}: {each.what}"))
+            if each.fix:
+                print(show.line(f"{'':<8} -> {each.fix}"))
         counts = {level: sum(each.level == level for each in found) for level in (ERROR, WARNING)}
         print(", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in counts.items()))
     if any(each.level == ERROR for each in found):

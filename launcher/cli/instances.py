@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,12 +14,16 @@ from launcher.cli import show
 from launcher.errors import FAILED, ServeError
 
 if TYPE_CHECKING:
+    from launcher.engines.command import Command
     from launcher.run.instances import Instance
     from launcher.run.overview import Use
+    from launcher.run.record import Record
 
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The instance's name, as serve ps lists it.")]
 _EVENTS = 12
+INTERRUPTED = 130
+_SPARE = ("preset", "engine", "model", "gpus")  # columns that a narrow terminal has no room for; serve status has them
 
 
 def ps(json: Json = False) -> None:
@@ -33,7 +38,7 @@ def ps(json: Json = False) -> None:
         heads = ("name", "state", "model", "engine", "preset", "address", "gpus", "up", "tokens/s", "requests")
         rows = [_row(each, uses[each.name]) for each in found]
         told = [place for place in range(len(heads)) if any(row[place] for row in rows)]  # narrow, where all are empty
-        show.table([heads[place] for place in told], [[row[place] for place in told] for row in rows])
+        show.table([heads[place] for place in told], [[row[place] for place in told] for row in rows], _SPARE)
     else:
         print("no instances; serve launch MODEL --detach starts one")
 
@@ -53,17 +58,19 @@ def status(name: Name, json: Json = False) -> None:
     if record:
         lines += [("command", shlex.join(record.argv)), ("log", record.log)]
         if instance.state == FAILED_STATE:
+            lines[1:1] = [("" if number else "reason", text) for number, text in enumerate(record.reason)]
             lines.append(
                 ("what to do", record.fix or f"serve logs {name} says more; serve restart {name} starts it again")
             )
     for head, text in lines:
-        print(f"{head:<12} {show.safe(text)}".rstrip())
+        first, *others = show.safe(text).splitlines() or [""]
+        print("\n".join([f"{head:<12} {first}".rstrip(), *(f"{'':<12} {each.strip()}" for each in others)]))
     for event in happened:
         print(f"{event['time'][:19].replace('T', ' ')}  {show.line(str(event['text']).partition(chr(10))[0])}")
 
 
 def stop(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The instance's name.", show_default=False)] = None,
     every: Annotated[bool, typer.Option("--all", help="Stop every instance that runs.")] = False,
     json: Json = False,
 ) -> None:
@@ -72,7 +79,14 @@ def stop(
 
     if (name is None) == (not every):
         raise ServeError("nothing to stop is named" if name is None else "a name and --all", fix="NAME, or --all")
-    done, problems = control.stop_all(instances.running() if every else [instances.look(str(name))])
+    chosen = instances.running() if every else [instances.look(str(name))]
+    for each in chosen:
+        if each.alive and not json:
+            print(f"serve: stopping {each.name}", file=sys.stderr)
+    try:
+        done, problems = control.stop_all(chosen)
+    except KeyboardInterrupt:
+        raise ServeError("what was asked to stop goes on stopping", fix="see: serve ps", code=INTERRUPTED) from None
     if json:
         show.as_json([dataclasses.asdict(each) for each in done])
     else:
@@ -109,9 +123,22 @@ def restart(name: Name, json: Json = False) -> None:
             f"the command is another one now: {shlex.join(gone) or 'nothing'} -> {shlex.join(new) or 'nothing'}"
         )
     if instance.alive:
-        for note in control.stop(instance).notes:
-            screen.note(note)
+        _refuse_other_port(command, record)
+        try:
+            for note in control.stop(instance).notes:
+                screen.note(note)
+        except KeyboardInterrupt:
+            what, fix = f"{name} is being stopped and will not be started again", f"serve restart {name}"
+            raise ServeError(what, fix=fix, code=INTERRUPTED) from None
     begin(request, command, screen, detached=True, fix=bool(record.request.get("fix")), reap=True)
+
+
+def _refuse_other_port(command: Command, record: Record) -> None:
+    """A port that the changed launch wants and cannot have is known before anything is stopped."""
+    from launcher.host import ports  # noqa: PLC0415 - not needed for --help
+
+    if command.port != record.port and (holder := ports.holder(command.host, command.port)):
+        raise ports.in_use(command.host, command.port, holder)
 
 
 def rm(name: Name, json: Json = False) -> None:
@@ -141,6 +168,8 @@ def wait(
         show.as_json(_told(instance, overview.uses([instance])[name]))
     else:
         print(f"{name}: {show.line(_state(instance))}")
+        if instance.state != SERVING and instance.record:
+            print("\n".join(map(show.line, instance.record.reason)))
     if instance.state != SERVING:
         raise typer.Exit(FAILED)
 
@@ -171,8 +200,8 @@ def _facts(instance: Instance, use: Use) -> Iterable[tuple[str, str]]:
         yield "model", f"{record.served_name} ({record.model})"
         yield "engine", record.release + (f", preset {record.preset}" if record.preset else "")
         yield "address", record.base_url
-        if record.key_path:
-            yield "API key", record.key_path
+        if record.key_source:
+            yield "API key", record.key_path or "the one in SERVE_API_KEY of who launched it"
     if instance.alive and record:
         yield (
             "processes",

@@ -23,7 +23,7 @@ def _group() -> None:
 def new(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="The instance that --api-key auto is for.", show_default=False),
+        typer.Argument(metavar="NAME", help="The instance that --api-key auto is for.", show_default=False),
     ] = None,
     path: Annotated[
         Path | None, typer.Option("--path", metavar="FILE", help="A file in place of an instance's.")

@@ -36,7 +36,9 @@ class Found:
     def warning(self) -> ServeError:
         """What was done, and what to do instead."""
         names = " and ".join(self.variables)
-        auto = ", or --api-key auto makes a key" if _VARIABLE in self.variables else ""
+        auto = ""
+        if _VARIABLE in self.variables:
+            auto = " in this shell, where curl, serve smoke and serve restart look; or --api-key auto makes a key"
         return ServeError(
             f"what belongs into {names} stood on the command line, for every user of this host to read: it was moved "
             "there, and serve was started again without it",

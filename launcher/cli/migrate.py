@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def migrate(
     to: Annotated[str, typer.Option("--to", metavar="ENGINE@VERSION", help="The release to write for.")],
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Shell scripts, unit and compose files.")
+        list[Path] | None, typer.Argument(metavar="FILE", help="Shell scripts, unit and compose files.")
     ] = None,
     command: Annotated[
         str | None, typer.Option("--command", metavar="TEXT", help='A launch command, such as "vllm serve ...".')

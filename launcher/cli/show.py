@@ -37,8 +37,14 @@ def line(text: str) -> str:
     return safe(text.replace("\n", "\\n"))
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows under heads, wrapped to the terminal's width; where that would break words, a few lines a row."""
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> None:
+    """Prints rows under heads, wrapped to the terminal's width; where that would break words, a few lines a row.
+
+    Args:
+        heads: of the columns.
+        rows: a text a column.
+        spare: heads of columns that are left out before words are broken, in this order.
+    """
     from rich import box  # noqa: PLC0415 - rich is slow to import, and --help and --json need none of it
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -57,6 +63,10 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         console.width = PIPE_WIDTH  # into a file or a pipe nothing is wrapped
     whole_words = console.measure(grid, options=console.options.update(max_width=PIPE_WIDTH)).minimum
     if len(heads) > WRAPPED and whole_words > console.width:
+        if left_out := next((head for head in spare if head in heads), None):
+            kept = [place for place, head in enumerate(heads) if head != left_out]
+            table([heads[place] for place in kept], [[row[place] for place in kept] for row in rows], spare)
+            return
         for row in rows:
             told = [f"    {head}: {cell}" for head, cell in zip(heads[1:], row[1:], strict=True) if cell]
             print("\n".join([row[0], *told]))

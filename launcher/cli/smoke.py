@@ -13,7 +13,7 @@ from launcher.errors import FAILED
 
 def smoke(
     server: Annotated[
-        str | None, typer.Argument(metavar="[URL|NAME]", help="An address or an instance.", show_default=False)
+        str | None, typer.Argument(metavar="URL|NAME", help="An address or an instance.", show_default=False)
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="The model; the first served unless given.")

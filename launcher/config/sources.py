@@ -85,7 +85,7 @@ def environment(variables: Mapping[str, str]) -> Layer:
             settings[by_variable[variable].name] = setting
     if problems:
         raise ServeError.gather(problems)
-    if variables.get("SERVE_API_KEY"):
+    if "SERVE_API_KEY" in variables:  # also when it is empty: nobody who exports it means a server without a key
         settings["api_key"] = Setting("env", Origin("environment", "SERVE_API_KEY"))
     return settings
 

@@ -13,8 +13,9 @@ import launcher
 from launcher import settings
 from launcher.doctor.finding import ERROR, OK, WARNING, Finding
 from launcher.engines import catalog
-from launcher.host import environments
+from launcher.host import environments, machine
 from launcher.host.environments import Environment
+from launcher.host.machine import Gpu
 
 _START_S = 10.0
 
@@ -22,16 +23,17 @@ _START_S = 10.0
 def check() -> list[Finding]:
     """Each folder of ours, the environment that this program runs in, and this program."""
     folders = [path for path in sorted((settings.data_folder() / "engines").glob("[!.]*")) if path.is_dir()]
-    found = [_folder(path) for path in folders]
+    gpus = machine.gpus()
+    found = [_folder(path, gpus) for path in folders]
     if here := environments.beside():
-        found.append(Finding(OK, "engines", f"{here.release.title} for {here.device} beside serve itself"))
+        found.append(_fit("engines", here, gpus, " beside serve itself"))
     if not any(each.level != ERROR for each in found):
         found.append(Finding(WARNING, "engines", "no engine is installed", "serve engines install vllm"))
     ours = f"serve {launcher.__version__} on Python {platform.python_version()} ({sys.executable})"
     return [*found, Finding(OK, "serve", ours)]
 
 
-def _folder(path: Path) -> Finding:
+def _folder(path: Path, gpus: tuple[Gpu, ...]) -> Finding:
     remove = f"rm -r {shlex.quote(str(path))}"
     if not (path / environments.MARK).exists():
         if _being_made(path):
@@ -47,7 +49,18 @@ def _folder(path: Path) -> Finding:
         return Finding(ERROR, path.name, why, f"{remove} && {install}")
     if not environment.probe and environment.release not in catalog.known(environment.release.engine):
         return Finding(WARNING, path.name, "its flags are not known, so nothing can be launched with it", install)
-    return Finding(OK, path.name, f"{environment.release.title} for {environment.device}")
+    return _fit(path.name, environment, gpus)
+
+
+def _fit(subject: str, environment: Environment, gpus: tuple[Gpu, ...], place: str = "") -> Finding:
+    """Whether a whole environment has what it runs on; of a GPU that does not fit it another check tells."""
+    what = f"{environment.release.title} for {environment.device}{place}"
+    if environment.device != "cuda" or gpus:
+        return Finding(OK, subject, what)
+    cpu = f"vllm@{environments.default_version('vllm', 'cpu')}"
+    fix = f"serve engines install {cpu} --device cpu, then: serve launch --engine {cpu}"
+    fix = f"where there is a GPU, mend what is said of it; else: {fix}"
+    return Finding(WARNING, subject, f"{what} needs a GPU, and there is none to be used from here", fix)
 
 
 def _broken(environment: Environment, path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,10 @@ def check() -> list[Finding]:
     gpus = machine.every_gpu()
     if not gpus:
         return [Finding(WARNING, "driver", "nvidia-smi lists no GPU", "sudo dmesg | grep -i -e nvrm -e xid")]
-    found = [Finding(OK, "driver", f"version {gpus[0].driver} answers"), *_visible(gpus)]
+    found = [Finding(OK, "driver", f"version {gpus[0].driver} answers"), *_hidden(gpus)]
+    usable = machine.gpus()
     for environment in environments.all_found():
-        found += _fit(environment, gpus)
+        found += _fit(environment, gpus[0].driver, usable)
     states = {row["index"]: row for row in answer.rows}
     for gpu in gpus:
         found += _state(gpu, states.get(str(gpu.index), {}))
@@ -65,7 +67,7 @@ def _without_program() -> Finding:
     if devices := _pci_devices():
         what = f"there is an NVIDIA GPU (PCI {', '.join(devices)}), but no driver"
         return Finding(ERROR, "driver", what, "sudo ubuntu-drivers install, then: sudo reboot")
-    return Finding(OK, "GPU", "none of NVIDIA's in this machine: engines run on the CPU")
+    return Finding(OK, "GPU", "none of NVIDIA's in this machine: it takes an engine for cpu")
 
 
 def _pci_devices() -> list[str]:
@@ -80,16 +82,20 @@ def _pci_devices() -> list[str]:
     return found
 
 
-def _visible(gpus: tuple[Gpu, ...]) -> list[Finding]:
+def _hidden(gpus: tuple[Gpu, ...]) -> list[Finding]:
+    """What CUDA_VISIBLE_DEVICES keeps from servers: no fault where each of its words names a GPU."""
     value = os.environ.get("CUDA_VISIBLE_DEVICES")
-    chosen = machine.visible(gpus, value)
-    if value is None or chosen:
+    named = machine.visible(gpus, value)
+    left = len({gpu.index for _, gpu in named})
+    if value is None or left == len(gpus):
         return []
-    what = f"CUDA_VISIBLE_DEVICES={value} names none of the {len(gpus)} GPUs, so servers run without"
-    return [Finding(WARNING, "GPU", what, "unset CUDA_VISIBLE_DEVICES")]
+    what = f"CUDA_VISIBLE_DEVICES={shlex.quote(value)} leaves {left} of {len(gpus)} GPUs to servers"
+    if len(named) == len(value.split(",")):
+        return [Finding(OK, "GPU", what)]
+    return [Finding(WARNING, "GPU", f"{what}: not all of it names a GPU", "unset CUDA_VISIBLE_DEVICES")]
 
 
-def _fit(environment: Environment, gpus: tuple[Gpu, ...]) -> list[Finding]:
+def _fit(environment: Environment, driver: str, gpus: tuple[Gpu, ...]) -> list[Finding]:
     """Whether an installed engine's torch can use this driver and these GPUs."""
     title = environment.release.title
     cuda = torch_cuda(environment)
@@ -99,7 +105,6 @@ def _fit(environment: Environment, gpus: tuple[Gpu, ...]) -> list[Finding]:
     if row is None:
         what = f"{title} is built for CUDA {cuda}, of which serve does not know the driver that it needs"
         return [Finding(WARNING, "driver", what, "nvidia-smi, which shows the newest CUDA that this driver has")]
-    driver = gpus[0].driver
     if int(driver.partition(".")[0]) < row["driver"]:
         what = f"{title} is built for CUDA {cuda}, which needs driver {row['driver']} or newer; this one is {driver}"
         fix = f"sudo apt install nvidia-driver-{row['driver']}, then: sudo reboot; or install an older release"
@@ -146,7 +151,7 @@ def _state(gpu: Gpu, told: dict[str, str]) -> list[Finding]:
     if found:
         return found
     size = f", {gpu.memory_bytes / _GIB:.1f} GiB" if gpu.memory_bytes else ""
-    what = f"{gpu.name}{size}, compute capability {gpu.capability or 'unknown'}: nothing is wrong with it"
+    what = f"{gpu.name}{size}, compute capability {gpu.capability or 'unknown'}: it reports no fault"
     return [Finding(OK, f"GPU {gpu.index}", what)]
 
 

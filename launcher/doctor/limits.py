@@ -12,7 +12,6 @@ from launcher.doctor.finding import ERROR, OK, WARNING, Finding
 FILES = 65535
 # A thread counts as a process here, and each process of an engine has some for every core.
 PROCESSES = 4096
-_CONF = "in /etc/security/limits.d/serve.conf "
 _UNLIMITED = resource.RLIM_INFINITY
 
 
@@ -27,8 +26,7 @@ def _files() -> Finding | None:
     if hard == _UNLIMITED or hard >= FILES:
         return None
     what = f"at most {hard} files may be open, and each connection is one; the engines ask for {FILES}"
-    fix = f"ulimit -n {FILES} as root; for good: {_CONF}* - nofile {FILES}; in a service: LimitNOFILE={FILES}"
-    return Finding(WARNING, "open files", what, fix)
+    return Finding(WARNING, "open files", what, _raise("nofile", str(FILES)))
 
 
 def _processes() -> Finding | None:
@@ -36,8 +34,7 @@ def _processes() -> Finding | None:
     if soft == _UNLIMITED or soft >= PROCESSES:
         return None
     what = f"this user may have {soft} processes and threads; an engine has hundreds"
-    fix = f"ulimit -u {PROCESSES}; for good: {_CONF}* - nproc {PROCESSES}; in a service: LimitNPROC=infinity"
-    return Finding(WARNING, "processes", what, fix)
+    return Finding(WARNING, "processes", what, _raise("nproc", "unlimited"))
 
 
 def _address_space() -> Finding | None:
@@ -53,8 +50,7 @@ def _locked() -> Finding | None:
     if soft == _UNLIMITED or not any(Path("/sys/class/infiniband").glob("*")):
         return None  # pinned memory of CUDA does not count
     what = f"{soft >> 10} KiB of memory may be locked, and this host has RDMA, which locks what it sends from"
-    fix = f"ulimit -l unlimited; for good: {_CONF}* - memlock unlimited; in a service: LimitMEMLOCK=infinity"
-    return Finding(WARNING, "locked memory", what, fix)
+    return Finding(WARNING, "locked memory", what, _raise("memlock", "unlimited"))
 
 
 def _core() -> Finding | None:
@@ -64,3 +60,12 @@ def _core() -> Finding | None:
         return None
     what = f"an engine that crashes writes a file as large as its memory ({pattern})"
     return Finding(WARNING, "core files", what, "ulimit -c 0, unless you want to debug it")
+
+
+def _raise(limit: str, value: str) -> str:
+    """The commands; limits.conf(5) applies no wildcard to root, so the user is named there."""
+    container = f"docker run --ulimit {limit}={value.replace('unlimited', '-1')}"
+    service = f"Limit{limit.upper()}={value.replace('unlimited', 'infinity')}"
+    conf = f'echo "$USER - {limit} {value}" | sudo tee -a /etc/security/limits.d/serve.conf'
+    shell = f"sudo prlimit --pid $$ --{limit}={value}"
+    return f"in this shell: {shell}; in a container: {container}; in a service: {service}; at each login: {conf}"

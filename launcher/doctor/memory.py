@@ -21,7 +21,8 @@ def check() -> list[Finding]:
     if limit is not None and limit < total:
         what += f"; a control group limits it to {limit / _GIB:.1f} GiB ({folder})"
         if limit < LEAST_BYTES:
-            fix = f"raise it: docker run --memory, MemoryMax= of the service; {LEAST_BYTES / _GIB:.0f} GiB at least"
+            least = f"{LEAST_BYTES >> 30}G"
+            fix = f"in a container: docker run --memory={least} or more; in a service: MemoryMax={least} or more"
             return [Finding(WARNING, "memory", what, fix)]
     if available < LEAST_BYTES:
         return [Finding(WARNING, "memory", what, "see what needs it: ps aux --sort=-rss | head")]

@@ -25,23 +25,26 @@ def orphans() -> list[Finding]:
 
 def _orphaned(name: str, left: list[Orphan]) -> Finding:
     memory = sum(each.gpu_bytes or 0 for each in left)
-    holds = f", which hold {memory / _GIB:.1f} GiB of GPU memory" if memory else ""
+    holds = f", with {memory / _GIB:.1f} GiB of GPU memory" if memory else ""
     pids = " ".join(str(each.pid) for each in left)
-    what = f"an earlier run of {name!r} left {len(left)} processes{holds}: {pids} ({left[0].command})"
+    what = f"left of an earlier run of {name!r}{holds}: {pids} ({left[0].command})"
     fix = f"serve stop {name}, or: kill -KILL {pids}"
     return Finding(ERROR if memory else WARNING, "orphans", what, fix)
 
 
 def ports() -> list[Finding]:
-    """The port that a launch takes unless told otherwise, and those of instances that do not run now."""
-    known = [each for each in instances.every() if each.record and each.record.port]
-    ours = {each.record.port: each.name for each in known if each.alive and each.record}
-    default_host, default = (BY_NAME[name].default or "" for name in ("host", "port"))
-    asked = {(default_host, int(default)): "the default"}
-    for each in known:
-        if each.record and not each.alive:
-            asked.setdefault((each.record.host, each.record.port), f"of the instance {each.name!r}")
-    return [_port(host, port, whose, ours) for (host, port), whose in asked.items()]
+    """The port that a launch takes unless told otherwise, and those of instances that do not run, if they are taken."""
+    known = [(each, each.record) for each in instances.every() if each.record and each.record.port]
+    ours = {record.port: each.name for each, record in known if each.alive}
+    default_host, default_port = (BY_NAME[name].default or "" for name in ("host", "port"))
+    default = (default_host, int(default_port))
+    asked: dict[tuple[str, int], list[str]] = {default: []}
+    for each, record in known:
+        if not each.alive:
+            asked.setdefault((record.host, record.port), []).append(repr(each.name))
+    whose = {each: f"the port of {', '.join(names)}" for each, names in asked.items()} | {default: "the default port"}
+    found = [_port(*each, words, ours) for each, words in whose.items()]
+    return [each for each in found if each is found[0] or each.level != OK]
 
 
 def _port(host: str, port: int, whose: str, ours: dict[int, str]) -> Finding:
@@ -53,5 +56,6 @@ def _port(host: str, port: int, whose: str, ours: dict[int, str]) -> Finding:
     except ServeError as error:
         return Finding(WARNING, subject, f"{whose}: {error.what}", error.fix)
     if holder:
-        return Finding(WARNING, subject, f"{whose}: in use by {holder}", "serve launch --port with another, or stop it")
-    return Finding(OK, subject, f"{whose}: free")
+        fix = "choose another (serve launch --port N), or stop it"
+        return Finding(WARNING, subject, f"{whose} is in use by {holder}", fix)
+    return Finding(OK, subject, f"{whose} is free")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pwd
 import shlex
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ SHM = Path("/dev/shm")  # noqa: S108 - looked at
 # NCCL and images come to that.
 LEAST_BYTES = 1 << 30
 _YOUNG_S = 60.0  # such a file may be on its way from one process to another
-_SHOWN = 20
+_SHOWN = 3
 _MIB = 1 << 20
 
 
@@ -41,22 +42,40 @@ def check() -> list[Finding]:
     return [size, *_left(left_behind())]
 
 
-def _left(files: list[Path]) -> list[Finding]:
+def _left(files: dict[Path, os.stat_result]) -> list[Finding]:
     if not files:
         return []
-    taken = sum(path.stat().st_blocks * 512 for path in files if path.exists())
-    names = shlex.join(map(str, files[:_SHOWN]))
-    what = f"{len(files)} files that engines left, {taken / _MIB:,.1f} MiB; no process to be seen from here uses them"
-    return [Finding(WARNING, str(SHM), what, f"rm {names}" + ("; serve doctor" if len(files) > _SHOWN else ""))]
+    found = files.values()
+    taken = sum(each.st_blocks * 512 for each in found)
+    users = ", ".join(sorted({_user(each.st_uid) for each in found}))
+    changed_s = sorted((each.st_mtime for each in found), reverse=True)
+    ages = dict.fromkeys(f"{(time.time() - each) / 3600:,.1f}" for each in (changed_s[0], changed_s[-1]))
+    what = (
+        f"files that may have been left by engines: {len(files)}, of {users}, {taken / _MIB:,.1f} MiB, "
+        f"{' to '.join(ages)} hours old; no process to be seen from here uses them"
+    )
+    names = list(map(str, files))
+    more = (
+        f"; {len(names) - _SHOWN} more: ls -lt {SHM}; a restart of the host removes all" if len(names) > _SHOWN else ""
+    )
+    return [Finding(WARNING, str(SHM), what, f"if nobody needs them: rm {shlex.join(names[:_SHOWN])}{more}")]
 
 
-def left_behind() -> list[Path]:
-    """Files of killed engines: of their names, this user's (root: anybody's), not new, and open in no process."""
-    candidates = [path for pattern in _patterns() for path in SHM.glob(pattern) if _may_be_stale(path)]
-    if not candidates:
-        return []
-    used = _in_use()
-    return sorted(path for path in candidates if str(path) not in used)
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def left_behind() -> dict[Path, os.stat_result]:
+    """Files as killed engines leave them: of their names, this user's (root: anybody's), not new, open in no process.
+
+    Not all names are the engines' alone, so it is for the user to judge.
+    """
+    candidates = {path: found for pattern in _patterns() for path in SHM.glob(pattern) if (found := _stale(path))}
+    used = _in_use() if candidates else set()
+    return {path: candidates[path] for path in sorted(candidates) if str(path) not in used}
 
 
 @functools.cache
@@ -67,12 +86,12 @@ def _patterns() -> tuple[str, ...]:
     return tuple(row["name"] for row in rows)
 
 
-def _may_be_stale(path: Path) -> bool:
+def _stale(path: Path) -> os.stat_result | None:
     try:
         found = path.lstat()
     except OSError:
-        return False
-    return os.geteuid() in (0, found.st_uid) and time.time() - found.st_mtime > _YOUNG_S
+        return None
+    return found if os.geteuid() in (0, found.st_uid) and time.time() - found.st_mtime > _YOUNG_S else None
 
 
 def _in_use() -> set[str]:

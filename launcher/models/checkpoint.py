@@ -55,7 +55,10 @@ def ensure(checkpoint: Checkpoint, revision: str | None = None, source: str = "a
         ServeError: the hub is out of reach, or has no such repository, or will not give it to this user.
     """
     if checkpoint.demo:
-        demo.make()
+        try:
+            demo.make()
+        except OSError as error:
+            raise ServeError(f"cannot be written: {error.strerror}", where=str(demo.folder()), code=FAILED) from None
     elif source != "modelscope" and not Path(checkpoint.path).is_dir():  # ModelScope is asked by the engine alone
         snapshot = _snapshot(checkpoint.path, revision)
         if not (snapshot and _has_weights(snapshot)):
@@ -128,14 +131,15 @@ def _home() -> Path:
     return settings.expanded(os.path.expandvars(home))
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Where Hugging Face's library keeps models, by its documented variables."""
     cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     return settings.expanded(os.path.expandvars(cache)) if cache else _home() / "hub"
 
 
 def _snapshot(repository: str, revision: str | None) -> Path | None:
     """The cached files of a revision, if its config.json is among them."""
-    home = _cache() / ("models--" + repository.replace("/", "--"))
+    home = cache() / ("models--" + repository.replace("/", "--"))
     reference = home / "refs" / (revision or "main")
     try:
         commit = reference.read_text(encoding="utf-8").strip()
@@ -171,7 +175,7 @@ def _look_up(repository: str, revision: str | None) -> None:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise ServeError(
             f"model {repository!r} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it",
-            where=str(_cache()),
+            where=str(cache()),
             fix=f"unset HF_HUB_OFFLINE; or {ANYWAY}",
         )
     import requests  # noqa: PLC0415 - 0.1 s that a dry run need not pay

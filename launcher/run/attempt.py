@@ -18,7 +18,7 @@ from launcher.run.processes.oom import oom_kills
 from launcher.run.processes.process import GRACE_S, Process, describe
 from launcher.run.record import started
 from launcher.run.secrets import taken
-from launcher.run.signals import Signals
+from launcher.run.signals import IMPATIENT, Signals
 from launcher.run.status import Ready, Status
 
 # vLLM ignores TERM while its core process starts (0.32.0: no exit within 40 s; once ready, within 0.8 s), and before
@@ -29,8 +29,9 @@ _LOOK_S = 2.0  # how often a load is looked at
 _PULSE_S = 5.0  # how often the pulse of a server that serves is written down
 # What we decide ourselves: whether another start can cure it, and what helps otherwise.
 _GIVEN_UP = {
-    "refused": (False, ""),
+    "refused": (False, "serve is for models that generate text: an embedding or reward model completes nothing"),
     "too-slow": (False, "a first start may compile for minutes: a longer --timeout waits for it"),
+    "mute": (False, "its log may say why it completes nothing; a longer --timeout waits for it"),
     "stalled": (True, "its log says how far it came; --stall-timeout sets how long nothing may happen"),
     "unguarded": (True, "whoever sends SIGKILL to serve-guard ends the engine with it"),
     "hung": (True, "its log says what it did last; --hang-timeout sets how long no token may move"),
@@ -143,6 +144,8 @@ class Attempt:
             return self.give_up("refused", f"{self.title} runs, but does not complete a prompt: {probe.last}")
         if command.wait_timeout_s and now_s - self.start_s >= command.wait_timeout_s:
             what = f"{self.title} was not ready after {command.wait_timeout_s:.0f} s"
+            if probe.listening:
+                return self.give_up("mute", f"{what}; {probe.last}")
             return self.give_up("too-slow", f"{what}, in the phase {self.progress.phase!r}; {probe.last}")
         self.activity.sample()
         if self.activity.quiet_s >= command.stall_timeout_s:
@@ -164,7 +167,7 @@ class Attempt:
 
     def give_up(self, cause: str, what: str) -> Ended:
         """Stop an engine that does not do what it should."""
-        self.status.note(cause, what)
+        self.status.events.add(cause, what)
         lines = tuple(self.log.tail)
         self.stop(f"stopping {self.title}")
         restartable, advice = _GIVEN_UP[cause]
@@ -178,8 +181,8 @@ class Attempt:
         self.watch.end()
         # SGLang finishes all requests that it has, however long they take, and vLLM waits for clients to hang up
         grace_s = GRACE_S if self.ready_s else STARTING_GRACE_S
-        self.status.stopping(f"{why}; it has {grace_s:.0f} s, another signal ends them")
-        killed = self.process.stop(grace_s, pause=lambda seconds: self.signals.wait(seconds) is not None)
+        self.status.stopping(f"{why}; it has {grace_s:.0f} s, which SIGINT (Ctrl-C) ends")
+        killed = self.process.stop(grace_s, pause=lambda seconds: self.signals.wait(seconds) in IMPATIENT)
         if killed:
             self.status.note("killed", f"had to be killed: {', '.join(killed)}")
 

@@ -61,8 +61,8 @@ def stop(instance: Instance, pause: Callable[[float], object] = time.sleep) -> S
             if not _gone(instance, _KILLED_S, pause):
                 what = f"the supervisor of {instance.name} survives SIGKILL"
                 raise ServeError(what, where=f"process {instance.supervisor}", code=FAILED)
-    elif not instance.record:
-        notes.append("it was not running")
+    else:
+        notes.append(f"it was not running: {instance.state}")
     left = _left(instance.name)
     end_s = time.monotonic() + (_KILLED_S if instance.alive else 0)
     while left and time.monotonic() < end_s:  # a guard may still be at work

@@ -55,6 +55,8 @@ def _background(asked: Launch, writer: int) -> None:
         for descriptor in (0, 1, 2):
             os.dup2(nowhere, descriptor)
         code = launch(asked, relay)
+        if relay.close(_LISTENED_S):
+            told.say("stopped", code)
     except ServeError as error:
         code = error.code
         if relay.close(_LISTENED_S):
@@ -110,6 +112,8 @@ def _listen(words: IO[bytes], observer: Observer, name: str) -> None:
                 return
             if kind == "failed":
                 raise ServeError(what["what"], where=what["where"], fix=what["fix"], code=what["code"])
+            if kind == "stopped":
+                raise ServeError(f"{name} was stopped while it started", fix=f"serve restart {name}", code=what)
             shows[kind](what)
     except KeyboardInterrupt:
         fix = f"wait for it: serve wait {name}; end it: serve stop {name}"

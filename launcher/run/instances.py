@@ -7,6 +7,8 @@ import dataclasses
 import fcntl
 import json
 import os
+import pwd
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +16,10 @@ from pathlib import Path
 
 from launcher import settings
 from launcher.engines.command import NAME, checked_name
+from launcher.errors import FAILED as FAILED_CODE
 from launcher.errors import ServeError
-from launcher.run.record import FAILED, SERVING, STARTING, STOPPED, STOPPING, Record, boot, now_s, read, started
+from launcher.run.output.logtimes import open_regular
+from launcher.run.record import FAILED, SERVING, STARTING, STATES, STOPPED, STOPPING, Record, boot, now_s, read, started
 from launcher.run.secrets import resolve_key, write_private, writing
 
 RECORD, LOCK, LOG, PULSE, RUNS = "record.json", "lock", "engine.log", "pulse.json", "runs"
@@ -35,28 +39,27 @@ class Instance:
     ``serving``   a completion came back, and nothing speaks against it since. To starting (the engine failed and is
                   started again), stopping, failed.
     ``stopping``  asked to end: the engine's processes, its port and its GPU memory are waited for. To stopped, failed.
-    ``stopped``   nobody holds the lock, and the last run ended because it was asked to: its record says so, or the lock
-                  itself, for a record cannot be written on a full disk. To starting.
+    ``stopped``   nobody holds the lock, and the last run ended because it was asked to. To starting.
     ``failed``    nobody holds the lock, and the last run ended otherwise: by itself, or the supervisor was killed,
                   which nobody lived to write down. To starting.
 
     The lock is the kernel's (flock): it is given back when its holder dies, however it dies, and knows no reused pid.
+    The supervisor writes its state into the lock's file too, over what was there: that needs no room on a full disk.
 
     Attributes:
         name: the name.
         folder: its files.
         supervisor: the pid of the living supervisor; None without one, 0 where it cannot be known.
         record: what is known of its last run, or None where the record is missing or damaged.
-        ended: what the last supervisor wrote into the lock when it ended, ``stopped`` or ``failed``; empty if it was
-            killed.
-        trouble: why nothing can be known: its files are another user's.
+        word: the state that the last supervisor wrote into the lock; empty if there is none.
+        trouble: why little can be known: its files are another user's, or damaged.
     """
 
     name: str
     folder: Path
     supervisor: int | None
     record: Record | None
-    ended: str = ""
+    word: str = ""
     trouble: str = ""
 
     @property
@@ -67,11 +70,11 @@ class Instance:
     @property
     def state(self) -> str:
         """One of the five."""
-        written = self.record.state if self.record else None
+        written = self.word or (self.record.state if self.record else None)
         if self.alive:
             # Between its last words and its end a supervisor is still stopping.
             return written if written in _ALIVE else STOPPING if written else STARTING
-        return STOPPED if STOPPED in (self.ended, written) else FAILED
+        return STOPPED if written == STOPPED else FAILED
 
     @property
     def detail(self) -> str:
@@ -80,9 +83,11 @@ class Instance:
             return self.trouble
         if self.record is None:
             return "its record is missing or damaged"
-        if not self.alive and self.record.state in _ALIVE:
-            if self.ended:
-                return "how it ended could not be written down; its log may say more"
+        if self.alive:
+            return "" if self.word not in {"", self.record.state} else self.record.detail
+        if self.word in {STOPPED, FAILED} and self.record.state in _ALIVE:
+            return "how it ended could not be written down; its log may say more"
+        if self.record.state in _ALIVE:
             return "the host was restarted" if self.record.boot != boot() else "its supervisor was killed"
         return self.record.detail
 
@@ -112,7 +117,8 @@ class Claim:
     def __init__(self, name: str, place: Path, descriptor: int) -> None:
         """With the descriptor that holds the lock; nothing is said of its holder yet."""
         self.name, self.folder, self._descriptor = name, place, descriptor
-        self._words = b""
+        self._words, self._state = b"", STARTING
+        self._before, self._recorded = os.pread(descriptor, _LOCK_BYTES, 0), False
 
     def renew(self) -> bool:
         """Hold the name anew if its folder was removed or replaced: who looks there must find who lives.
@@ -123,36 +129,35 @@ class Claim:
         with contextlib.suppress(ServeError, OSError):
             if os.fstat(self._descriptor).st_ino == (self.folder / LOCK).stat().st_ino:
                 if os.pread(self._descriptor, _LOCK_BYTES + 1, 0) != self._words:
-                    self.sign()  # somebody wrote over it
+                    self.sign(self._state)  # somebody wrote over it
                 return False
         with contextlib.suppress(ServeError, OSError):
             if (descriptor := _lock(self.folder)) is not None:
                 os.close(self._descriptor)
                 self._descriptor = descriptor
-                self.sign()
+                self.sign(self._state)
                 return True
         return False
 
     def end(self) -> None:
         """Give the name back; of a run that was refused before it began nothing stays."""
+        if not self._recorded:
+            os.ftruncate(self._descriptor, len(self._before))
+            with contextlib.suppress(OSError):
+                os.pwrite(self._descriptor, self._before, 0)
         if {each.name for each in self.folder.glob("*")} <= {LOCK, RUNS}:
             with contextlib.suppress(OSError):
                 _empty(self.folder)
         os.close(self._descriptor)
 
-    def ended(self, state: str) -> None:
-        """Leave word of the run's end, ``stopped`` or ``failed``, also on a full disk."""
-        with contextlib.suppress(ServeError):
-            self.sign(state)
-
-    def sign(self, word: str = "") -> None:
-        """Say in the lock who holds it, and perhaps a word.
+    def sign(self, state: str = STARTING) -> None:
+        """Say in the lock who holds it, and in which state it is.
 
         Raises:
             ServeError: it cannot be written.
         """
-        text = f"{os.getpid()} {started(os.getpid())} {boot()} {word}"
-        self._words = f"{text:<{_LOCK_BYTES - 1}}\n".encode()
+        text = f"{os.getpid()} {started(os.getpid())} {boot()} {state}"
+        self._words, self._state = f"{text:<{_LOCK_BYTES - 1}}\n".encode(), state
         with writing(self.folder / LOCK):
             os.pwrite(self._descriptor, self._words, 0)
             os.ftruncate(self._descriptor, len(self._words))
@@ -178,6 +183,8 @@ class Claim:
         Raises:
             ServeError: it cannot be written.
         """
+        self._recorded = True
+        self.sign(record.state)
         write_private(self.folder / RECORD, json.dumps(dataclasses.asdict(record), indent=2, default=str) + "\n")
 
 
@@ -189,6 +196,7 @@ def claim(name: str) -> Iterator[Claim]:
         ServeError: the name is none, or another process holds it.
     """
     place = folder(name)
+    _refuse_foreign(place)
     end_s = time.monotonic() + _LOOKED_AT_S
     while (descriptor := _lock(place)) is None:
         if time.monotonic() > end_s:
@@ -202,6 +210,13 @@ def claim(name: str) -> Iterator[Claim]:
         held.end()
 
 
+def _refuse_foreign(place: Path) -> None:
+    """Root may write anywhere, and its files in another user's folder would shut that user out."""
+    if place.exists() and (owner := place.stat().st_uid) != os.geteuid():
+        user = pwd.getpwuid(owner).pw_name if owner in {each.pw_uid for each in pwd.getpwall()} else f"#{owner}"
+        raise ServeError(f"{place.name} belongs to user {user}", where=str(place), fix=f"sudo -u {user} serve ...")
+
+
 def _lock(place: Path) -> int | None:
     """A descriptor that holds the folder's lock; None if another process does.
 
@@ -210,6 +225,8 @@ def _lock(place: Path) -> int | None:
     while True:
         with writing(place):
             settings.private_folder(place)
+            if not stat.S_ISREG((place / LOCK).lstat().st_mode if os.path.lexists(place / LOCK) else stat.S_IFREG):
+                raise ServeError("is no regular file", where=str(place / LOCK), fix="remove it", code=FAILED_CODE)
             # not inherited by the engine (PEP 446)
             descriptor = os.open(place / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -273,6 +290,7 @@ def refuse_unwritable(instance: Instance) -> None:
     Raises:
         ServeError: the disk is full, or the folder is not this user's.
     """
+    _refuse_foreign(instance.folder)
     attempt = instance.folder / f".{RECORD}.attempt"
     try:
         write_private(attempt, " " * _RECORD_BYTES)
@@ -352,18 +370,25 @@ def taken(name: str) -> ServeError:
 
 
 def _instance(place: Path) -> Instance:
+    supervisor, word, record, trouble = None, "", None, ""
     try:
         held, words = _look(place / LOCK)
-        ended = words[3].decode() if words[3:] in ([b"stopped"], [b"failed"]) else ""
-        return Instance(place.name, place, _supervisor(words) if held else None, read(place / RECORD), ended)
-    except PermissionError as error:
-        return Instance(place.name, place, None, None, trouble=f"its files cannot be read: {error.strerror}")
+        supervisor = _supervisor(words) if held else None
+        word = next((state for state in STATES if words[3:] == [state.encode()]), "")
+        record = read(place / RECORD)
+    except OSError as error:
+        trouble = f"its files cannot be read: {error.strerror}"
+    return Instance(place.name, place, supervisor, record, word, trouble)
 
 
 def _look(path: Path) -> tuple[bool, list[bytes]]:
-    """Whether somebody holds a lock, and what stands in it."""
+    """Whether somebody holds a lock, and what stands in it.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

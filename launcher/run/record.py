@@ -39,6 +39,7 @@ class Record:
         request: what to launch again, for ``serve restart``.
         attempts: how often the engine was started in this run.
         facts: what the engine's log said of what it granted.
+        reason: of a failure, a line each: its cause, the lines of the log that decide, why it is not started again.
         fix: what to do about a failure.
     """
 
@@ -65,6 +66,7 @@ class Record:
     request: Mapping[str, Any] = field(default_factory=dict)
     attempts: int = 0
     facts: Mapping[str, float | int] = field(default_factory=dict)
+    reason: tuple[str, ...] = ()
     fix: str = ""
 
     @property
@@ -111,7 +113,9 @@ def read(path: Path) -> Record | None:
         raise
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None  # never started, or damaged
-    return dataclasses.replace(record, argv=tuple(map(str, record.argv))) if _sound(record) else None
+    if not _sound(record):
+        return None
+    return dataclasses.replace(record, argv=tuple(map(str, record.argv)), reason=tuple(map(str, record.reason)))
 
 
 def _sound(record: Record) -> bool:
@@ -133,4 +137,5 @@ def _sound(record: Record) -> bool:
         and isinstance(record.request, dict)
         and isinstance(record.facts, dict)
         and isinstance(record.argv, list | tuple)
+        and isinstance(record.reason, list | tuple)
     )

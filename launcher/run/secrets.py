@@ -36,7 +36,9 @@ def resolve_key(secret: Secret) -> str:
     if secret.source == "env":
         key = os.environ.get(VARIABLE, "")
         if not key:
-            raise ServeError("there is no API key", where=VARIABLE, fix=f"export {VARIABLE}, or set api_key to auto")
+            what = f"there is no API key: the variable is {'empty' if VARIABLE in os.environ else 'not set'}"
+            fix = f"export {VARIABLE}; or launch with --api-key auto, or none for a server without a key"
+            raise ServeError(what, where=VARIABLE, fix=fix)
         return _checked(key, VARIABLE)
     if secret.path is None:
         raise ValueError(f"a key from {secret.source} needs a path")

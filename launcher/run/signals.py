@@ -10,6 +10,8 @@ from collections import deque
 from types import FrameType
 from typing import Any
 
+# A person's second word. TERM and HUP come twice by themselves: from two who stop a server, from shell and kernel.
+IMPATIENT = (signal.SIGINT, signal.SIGQUIT)
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,7 @@ def launch(asked: Launch, observer: Observer) -> int:
 
     Returns:
         128 and the signal's number: 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP, 131 after SIGQUIT. A second
-        signal ends the grace of the first.
+        SIGINT or SIGQUIT ends the grace of the first.
 
     Raises:
         ServeError: code 2 if the port, the name or the key cannot be had: nothing is started then. Code 1 if the engine
@@ -91,11 +91,11 @@ def admit(command: Command) -> str | None:
     Raises:
         ServeError: the port, the name or the key cannot be had, or the engine would demand a key of its own.
     """
+    refuse_taken(command.name)
     if holder := ports.holder(command.host, command.port):
         ours = (each.name for each in running() if each.record and each.record.port == command.port)
         name = next(ours, None)
         raise ports.in_use(command.host, command.port, f"the instance {name} (serve stop {name})" if name else holder)
-    refuse_taken(command.name)
     if command.secret:
         return resolve_key(command.secret)
     variable = BY_NAME[command.target.release.engine].api_key_variable
@@ -148,15 +148,16 @@ class _Run:
                     continue
                 answer = self.restarts.after(diagnosis, served=served, now_s=time.monotonic())
                 if answer.delay_s is None:
+                    said = "; ".join(filter(None, (diagnosis.title, diagnosis.line, answer.why)))
+                    self.status.events.add("failed", said, cause=diagnosis.cause)
                     raise self.failed(ended, diagnosis, answer.why)
                 self.status.update(state=STARTING, detail=f"{ended.what}; {answer.why}")
                 self.status.note("restart", f"{diagnosis.title}; {answer.why}", cause=diagnosis.cause)
                 if (number := self.pause(answer.delay_s)) is not None:
                     return self.stopped(number, "stopped while it waited for a restart")
         except ServeError as error:
-            self.status.update(state=record.FAILED, detail=error.what.partition("\n")[0], fix=error.fix)
-            self.held.ended(record.FAILED)
-            self.status.events.add("failed", "; ".join(error.what.splitlines()[:2]))
+            what, *reason = error.what.splitlines()
+            self.status.update(state=record.FAILED, detail=what, reason=tuple(reason), fix=error.fix)
             raise
         finally:
             self.log.close()
@@ -164,7 +165,6 @@ class _Run:
     def stopped(self, number: int, what: str) -> int:
         """The end that was asked for; the exit status."""
         self.status.update(state=STOPPED, detail=what)
-        self.held.ended(STOPPED)
         self.status.events.add("stopped", what)
         return 128 + number
 
@@ -172,7 +172,7 @@ class _Run:
         """One engine from start to end; its memory is back when this returns, or that is said."""
         before = gpu_memory.snapshot({**os.environ, **command.environment}.get("CUDA_VISIBLE_DEVICES"))
         marked = {MARKER: f"{self.held.folder}:{self.run}"}
-        with handed_over(command, self.key) as environment:
+        with handed_over(command, self.key) as environment, self.told():
             self.attempt = attempt = Attempt(command, self.key, self.log, self.signals, self.status)
             try:
                 return attempt.perform(environment | marked)
@@ -180,6 +180,15 @@ class _Run:
                 self.attempt = None
                 if said := gpu_memory.back(before, attempt.pids):
                     self.status.note("memory", said)
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """An error that is no engine's end, such as a program that cannot be executed, is an event."""
+        try:
+            yield
+        except ServeError as error:
+            self.status.events.add("failed", error.what.partition("\n")[0])
+            raise
 
     def remedy(self, diagnosis: Diagnosis) -> Launch | None:
         """The launch with the one change that this failure asks for, if that was allowed; it allows no other."""
@@ -214,7 +223,7 @@ class _Run:
         lines: Sequence[str] = diagnosis.lines or ((diagnosis.line,) if diagnosis.line else ())
         if not lines:
             lines = [line for line in ended.lines if not asked_by_us(line)][-_SHOWN_LINES:]
-            what += "\nits last lines:" if lines else "\nit wrote nothing"
+            what += "\nits last lines:" if lines else "" if ended.lines else "\nit wrote nothing"
         what += "".join(f"\n  {line}" for line in lines)
         if why:
             what += f"\n{why}"

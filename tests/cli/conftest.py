@@ -63,7 +63,7 @@ class Program:
             timeout=PATIENCE_S,
             check=False,
         )
-        if "FAKE_ROOM" not in (environment or {}):  # which lets the engine end with one
+        if not {"FAKE_ROOM", "FAKE_LOG"} & (environment or {}).keys():  # with which the engine may show one
             assert "Traceback" not in done.stdout + done.stderr, done.stderr
         files = tuple(sorted(str(path.relative_to(self.home)) for path in self.home.rglob("*")))
         return Result(done.returncode, done.stdout, done.stderr, files)

@@ -104,6 +104,36 @@ def test_a_process_of_another_user_is_told_and_not_taken_for_stopped(program: Pr
         holder.wait()
 
 
+def test_who_may_not_read_the_record_sees_that_it_lives(program: Program) -> None:
+    folder = program.home / "state" / "instances" / "one"
+    folder.mkdir(parents=True)
+    lock, record = folder / "lock", folder / "record.json"
+    lock.write_text(f"{os.getpid()} {started(os.getpid())} {boot()} serving\n")
+    record.touch()
+    limited = [] if os.geteuid() else ["setpriv", "--bounding-set=-all"]
+    record.chmod(0)
+    if not os.geteuid():
+        os.chown(record, 65534, 65534)
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        argv = [*limited, *program.argv("ps", "--json")]
+        done = subprocess.run(argv, env=program.environment(), capture_output=True, text=True, check=True, timeout=60)
+    (told,) = json.loads(done.stdout)
+    assert (told["state"], told["supervisor_pid"]) == ("serving", os.getpid())
+    assert told["detail"] == "its files cannot be read: Permission denied"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act in another user's folder")
+def test_root_leaves_an_instance_of_another_user_to_that_user(program: Program) -> None:
+    folder = program.home / "state" / "instances" / "one"
+    folder.mkdir(parents=True)
+    os.chown(folder, 65534, 65534)
+    done = program("launch", "demo", "--name", "one", "--port", str(free_port()))
+    assert done.code == 2
+    assert "one belongs to user nobody" in done.err
+    assert list(folder.iterdir()) == []
+
+
 def test_an_instance_of_another_user_is_listed_as_unreadable(program: Program) -> None:
     for name in ("one", "two"):
         folder = program.home / "state" / "instances" / name

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +66,10 @@ def test_a_life_in_the_background(program: Program) -> None:
     assert (row["name"], row["state"], row["supervisor_pid"]) == ("one", "serving", told["supervisor_pid"])
     assert program("wait", "one").out == "one: serving\n"
     assert program("smoke", "one").code == 0
-    second = program("launch", "demo", "--name", "one", "--port", str(free_port()))
-    assert second.code == 2
-    assert "an instance named 'one' is running" in second.err
+    for other in (free_port(), port):  # the name comes first: another port would not help
+        second = program("launch", "demo", "--name", "one", "--port", str(other))
+        assert second.code == 2
+        assert "an instance named 'one' is running" in second.err
     assert program("rm", "one").code == 2
     stopped = program("stop", "one")
     assert (stopped.code, stopped.out) == (0, "one is stopped\n")
@@ -97,14 +100,36 @@ def test_a_failure_in_the_background_is_told_and_kept(program: Program) -> None:
     assert told["state"] == "failed"
     assert told["detail"].startswith("vLLM 0.33.0 ended while starting")
     assert [event["event"] for event in told["events"]][-2:] == ["ended", "failed"]
-    assert "failed: vLLM 0.33.0 ended while starting" in program("status", "one").out
+    assert "RuntimeError: the fake engine was told to fail" in "".join(told["reason"])
+    shown = program("status", "one").out
+    assert "failed: vLLM 0.33.0 ended while starting" in shown
+    assert "RuntimeError: the fake engine was told to fail" in shown
+    assert "RuntimeError: the fake engine was told to fail" in program("wait", "one").out
+
+
+def test_the_line_that_decides_is_kept_for_who_looks_later(program: Program) -> None:
+    log = Path(__file__).parent.parent / "data" / "engine-logs" / "vllm-0.32.0-missing-model.log"
+    assert launch(program, FAKE_LOG=str(log), FAKE_EXIT="1").code == 1
+    told = status(program)
+    assert told["events"][-1]["cause"] == "missing-model"
+    assert "'/nonexistent/model'" in told["events"][-1]["text"]
+    assert "'/nonexistent/model'" in "".join(told["reason"])
+
+
+def test_a_server_that_completes_nothing_is_told_as_that(program: Program) -> None:
+    done = launch(program, "--timeout", "5", FAKE_COMPLETIONS="empty")
+    assert done.code == 1
+    assert "vLLM 0.33.0 was not ready after 5 s; it listens; a completion: HTTP 200" in done.err
+    assert done.err.count("was not ready after 5 s") == 1
+    assert "it wrote nothing" not in done.err
+    assert "compile" not in done.err
 
 
 def test_a_waiter_that_is_interrupted_leaves_the_server_starting(program: Program) -> None:
     words = ["launch", "demo", "--name", "one", "--port", str(free_port()), "--detach"]
     waiter = subprocess.Popen(
         program.argv(*words),
-        env=program.environment({"FAKE_START_S": "6"}),
+        env=program.environment({"FAKE_START_S": "15"}),
         cwd=program.folder,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -210,19 +235,72 @@ def test_stop_has_a_supervisor_go_on_that_was_paused(program: Program) -> None:
     assert processes(program) == []
 
 
+def test_stopping_all_gives_each_its_grace(program: Program) -> None:
+    for name in ("one", "two"):
+        assert launch(program, name=name, FAKE_IGNORE_TERM="1").code == 0
+    assert program("stop", "--all").code == 0
+    for name in ("one", "two"):
+        at = {event["event"]: datetime.fromisoformat(event["time"]) for event in status(program, name)["events"]}
+        assert (at["killed"] - at["stopping"]).total_seconds() > 14  # the grace is 15 s
+    assert processes(program) == []
+
+
+def test_who_waits_for_a_server_that_is_stopped_is_told_that(program: Program) -> None:
+    words = program.argv("launch", "demo", "--name", "one", "--port", str(free_port()), "--detach")
+    waiter = subprocess.Popen(
+        words, env=program.environment({"FAKE_START_S": "60"}), cwd=program.folder, stderr=subprocess.PIPE, text=True
+    )
+    assert waiter.stderr
+    while "starting the engine" not in waiter.stderr.readline():
+        assert waiter.poll() is None
+    assert program("stop", "one").code == 0
+    _, err = waiter.communicate(timeout=60)
+    assert waiter.returncode == 143
+    assert "one was stopped while it started" in err
+
+
+def test_a_restart_that_would_be_refused_stops_nothing(program: Program) -> None:
+    held, port = free_port(), free_port()
+    file = program.file(f"model: demo\nport: {port}\n")
+    done = program("launch", "--config", file, "--name", "one", "--detach")
+    assert done.code == 0, done.err
+    program.file(f"model: demo\nport: {held}\n")
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", held))
+        stranger.listen()
+        refused = program("restart", "one")
+    assert refused.code == 2
+    assert f"port {held} of 127.0.0.1 is in use" in refused.err
+    assert status(program)["state"] == "serving"
+    assert program("stop", "one").code == 0
+
+
+@pytest.mark.parametrize("damage", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_damaged_lock_hides_no_other_instance(program: Program, damage: Callable[[Path], Any]) -> None:
+    for name in ("one", "two"):
+        (program.home / "state" / "instances" / name).mkdir(parents=True)
+    damage(program.home / "state" / "instances" / "one" / "lock")
+    listed = {each["name"]: each["state"] for each in json.loads(program("ps", "--json").out)}
+    assert listed == {"one": "failed", "two": "failed"}
+    refused = launch(program)
+    assert refused.code == 1
+    assert "/one/lock: is no regular file" in refused.err
+    assert "remove it" in refused.err
+
+
 def test_a_damaged_record_does_not_hide_who_runs(program: Program) -> None:
     assert launch(program).code == 0
     record = program.home / "state" / "instances" / "one" / "record.json"
     os.kill(status(program)["supervisor_pid"], signal.SIGSTOP)  # it would mend it
     record.write_text("{")
     told = status(program)
-    assert (told["state"], told["detail"]) == ("starting", "its record is missing or damaged")
+    assert (told["state"], told["detail"]) == ("serving", "its record is missing or damaged")
     assert "one" in program("ps").out
     refused = program("restart", "one")
     assert refused.code == 2
     assert "how one was launched is not known: its record is missing or damaged" in refused.err
     os.kill(told["supervisor_pid"], signal.SIGCONT)
-    until(lambda: status(program)["state"] == "serving", "a whole record")
+    until(lambda: status(program)["detail"] == "", "a whole record")
     record.unlink()
     assert program("stop", "one").code == 0
     assert processes(program) == []
@@ -244,6 +322,11 @@ def test_the_first_line_of_ps_fits_its_rows(program: Program) -> None:
     assert lines[0].split()[:4] == ["name", "state", "model", "engine"]
     assert "preset" not in lines[0]  # of nobody here
     assert lines[2].split()[:4] == ["one", "serving", "demo", "vllm@0.33.0"]
+    drawn = program("ps", environment={"TTY_COMPATIBLE": "1", "COLUMNS": "80"}).out
+    narrow = re.sub(r"\x1b\[\d*m", "", drawn).splitlines()
+    assert narrow[0].split()[:2] == ["name", "state"]
+    assert {"address", "up"} <= set(narrow[0].split())
+    assert len(narrow) == 3  # a line a row
     assert program("stop", "--all").code == 0
 
 

@@ -120,6 +120,7 @@ def test_the_key_in_the_environment_is_never_a_value() -> None:
     layer = sources.environment({"SERVE_API_KEY": "sk-secret"})
     assert values(layer) == {"api_key": "env"}
     assert "sk-secret" not in repr(layer)
+    assert values(sources.environment({"SERVE_API_KEY": ""})) == {"api_key": "env"}  # and is refused where it is read
 
 
 def test_the_command_line() -> None:

@@ -18,7 +18,8 @@ from tests.doctor.conftest import Host
 
 @pytest.fixture
 def engine(host: Host) -> Path:
-    """The folder of a vLLM that is fit as far as the doctor looks."""
+    """The folder of a vLLM that is fit as far as the doctor looks, on a host with a GPU."""
+    host.gpus()
     path = host.data / "engines" / "vllm-0.33.0-cuda"
     metadata = path / "lib" / "python3.12" / "site-packages" / "vllm-0.33.0.dist-info"
     metadata.mkdir(parents=True)
@@ -29,8 +30,8 @@ def engine(host: Host) -> Path:
     return path
 
 
-def mark(path: Path, version: str) -> None:
-    told = {"engine": "vllm", "version": version, "device": "cuda", "distribution": "vllm", "origin": ""}
+def mark(path: Path, version: str, device: str = "cuda") -> None:
+    told = {"engine": "vllm", "version": version, "device": device, "distribution": "vllm", "origin": ""}
     (path / MARK).write_text(json.dumps(told))
 
 
@@ -42,6 +43,30 @@ def found(path: Path) -> Finding:
 def test_one_that_is_fit(engine: Path) -> None:
     assert found(engine) == Finding("ok", "vllm-0.33.0-cuda", "vLLM 0.33.0 for cuda")
     assert [each.subject for each in environments.check()] == ["vllm-0.33.0-cuda", "serve"]
+
+
+@pytest.mark.parametrize("gone", ["the GPU", "the driver", "the variable"])
+def test_one_that_finds_no_gpu(engine: Path, host: Host, monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
+    if gone == "the GPU":
+        (host.bin / "nvidia-smi").unlink()
+    elif gone == "the driver":
+        host.gpus()(fails=[9, "NVIDIA-SMI has failed"])
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert found(engine).level == "warning"
+    assert found(engine).what == "vLLM 0.33.0 for cuda needs a GPU, and there is none to be used from here"
+    assert "serve engines install vllm@0.32.0 --device cpu" in found(engine).fix
+    mark(engine, "0.33.0", "cpu")
+    assert found(engine).level == "ok"
+
+
+@pytest.mark.usefixtures("host")
+def test_one_for_cuda_beside_serve_finds_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site" / "vllm-0.33.0.dist-info").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    (beside,) = [each for each in environments.check() if each.subject == "engines"]
+    assert beside.level == "warning"
+    assert beside.what.startswith("vLLM 0.33.0 for cuda beside serve itself needs a GPU")
 
 
 @pytest.mark.usefixtures("host")

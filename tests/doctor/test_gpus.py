@@ -129,7 +129,7 @@ def test_fields_that_a_driver_does_not_know_are_no_fault(host: Host) -> None:
     (found,) = about("GPU 0")
     assert (found.level, found.what) == (
         "ok",
-        "NVIDIA H100 80GB HBM3, compute capability unknown: nothing is wrong with it",
+        "NVIDIA H100 80GB HBM3, compute capability unknown: it reports no fault",
     )
 
 
@@ -165,11 +165,36 @@ def test_memory_of_an_instance_of_ours_is_no_fault(host: Host) -> None:
     assert found.level == "ok"
 
 
-def test_a_variable_that_hides_every_gpu_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.gpus()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+@pytest.mark.parametrize(
+    ("value", "level", "said"),
+    [
+        ("-1", "warning", "CUDA_VISIBLE_DEVICES=-1 leaves 0 of 3 GPUs to servers: not all of it names a GPU"),
+        ("", "warning", "CUDA_VISIBLE_DEVICES='' leaves 0 of 3 GPUs"),
+        ("0,7,1", "warning", "CUDA_VISIBLE_DEVICES=0,7,1 leaves 1 of 3 GPUs"),
+        ("2,GPU-0-", "ok", "CUDA_VISIBLE_DEVICES=2,GPU-0- leaves 2 of 3 GPUs to servers"),
+    ],
+)
+def test_a_variable_that_hides_gpus_is_told(
+    host: Host, monkeypatch: pytest.MonkeyPatch, value: str, level: str, said: str
+) -> None:
+    host.gpus()(gpus=[{"uuid": f"GPU-{index}-"} for index in range(3)])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     (found,) = about("GPU")
-    assert (found.level, "CUDA_VISIBLE_DEVICES=-1 names none of the 1 GPUs" in found.what) == ("warning", True)
+    assert (found.level, said in found.what) == (level, True)
+
+
+def test_a_variable_that_hides_no_gpu_is_not_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.gpus()(gpus=[{}, {}])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert about("GPU") == []
+
+
+def test_a_gpu_that_is_too_old_and_left_out_is_no_fault(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.gpus()(gpus=[{"compute_cap": "7.0"}, {}])
+    environment(host, "'13.0'")
+    assert "error" in {each.level for each in gpus.check()}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert {each.level for each in gpus.check()} == {"ok"}
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ def test_limits_that_suffice() -> None:
 @pytest.mark.parametrize(
     ("word", "subject", "level", "said", "fix"),
     [
-        ("--nofile=1024:10000", "open files", "warning", "at most 10000 files", "ulimit -n 65535"),
-        ("--nproc=1000:4096", "processes", "warning", "1000 processes and threads", "ulimit -u 4096"),
+        ("--nofile=1024:10000", "open files", "warning", "at most 10000 files", "prlimit --pid $$ --nofile=65535"),
+        ("--nproc=1000:4096", "processes", "warning", "1000 processes and threads", "--ulimit nproc=-1"),
         (f"--as={16 * GIB}", "address space", "error", "limited to 16 GiB", "ulimit -v unlimited"),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_control_group_that_limits_memory(host: Host, file: str) -> None:
     (found,) = host.ask("memory.check", f"{GROUPS}; echo {2 * GIB} >/sys/fs/cgroup/{file}")
     place = Path("/sys/fs/cgroup", file).parent
     assert (found.level, f"limits it to 2.0 GiB ({place})" in found.what) == ("warning", True)
-    assert "docker run --memory" in found.fix
+    assert "docker run --memory=8G" in found.fix
 
 
 @pytest.mark.parametrize("value", ["max", str(1 << 62)])
@@ -119,8 +119,15 @@ def test_files_of_killed_engines_are_named_with_their_size(host: Host) -> None:
     )
     _, stale = host.ask("shared_memory.check", f"mount -t tmpfs none /dev/shm; cd /dev/shm; {made}")
     assert stale.level == "warning"
-    assert stale.what.startswith("2 files that engines left, 3.0 MiB")
-    assert stale.fix == "rm /dev/shm/psm_1 /dev/shm/sem.mp-2"
+    assert stale.what.startswith("files that may have been left by engines: 2, of root, 3.0 MiB, ")
+    assert stale.fix == "if nobody needs them: rm /dev/shm/psm_1 /dev/shm/sem.mp-2"
+
+
+def test_many_files_are_told_in_sum(host: Host) -> None:
+    made = "for i in $(seq 10 79); do >psm_$i; done; touch -d '2 hours ago' *; touch -d '30 minutes ago' psm_10"
+    _, stale = host.ask("shared_memory.check", f"mount -t tmpfs none /dev/shm; cd /dev/shm; {made}")
+    assert "engines: 70, of root, 0.0 MiB, 0.5 to 2.0 hours old;" in stale.what
+    assert "rm /dev/shm/psm_10 /dev/shm/psm_11 /dev/shm/psm_12; 67 more: ls -lt /dev/shm;" in stale.fix
 
 
 def test_a_file_that_a_process_has_open_or_mapped_is_in_use() -> None:
@@ -196,11 +203,14 @@ folders.disk()  # what is imported on the way may be in folders that only this u
 if os.geteuid() == 0:
     os.setuid(65534)
 print(folders.disk()[0].what)
+print(folders.disk()[0].fix)
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SERVE_HOME": "/nobody-made-this"}
     argv = [sys.executable, "-c", program]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
-    assert done.stdout == "this user may not write to /\n"
+    what, fix = done.stdout.splitlines()
+    assert what == "this user may not write to /"
+    assert fix.startswith("sudo install -d -o $USER /nobody-made-this/data; or ")
 
 
 def test_secrets_that_others_may_read(host: Host) -> None:
@@ -226,6 +236,29 @@ def test_secrets_that_others_may_read(host: Host) -> None:
     assert found.what.endswith(f": {config.parent} {config.parent}/engine.log")
     subprocess.run(["/bin/sh", "-c", found.fix], check=True, env={"PATH": SHELL})
     assert folders.modes()[0].level == "ok"
+
+
+def test_engines_that_others_may_change(host: Host) -> None:
+    environment = host.data / "engines" / "vllm-0.33.0-cpu"
+    inside = [environment / "bin", environment / "lib" / "python3.12" / "site-packages"]
+    places = [host.data, host.data / "engines", environment, *inside]
+    for path in inside:
+        path.mkdir(parents=True)
+    for path in places:
+        path.chmod(0o755)
+    assert [each.level for each in folders.modes()] == ["ok"]
+    for path in places:
+        for mode in (0o775, 0o757):
+            path.chmod(mode)
+            (found,) = folders.modes()
+            assert (found.level, found.subject, found.fix) == ("warning", "data", f"chmod -R go-w {path}")
+            subprocess.run(["/bin/sh", "-c", found.fix], check=True, env={"PATH": SHELL})
+            assert folders.modes()[0].level == "ok"
+    for path in places[1:]:
+        path.chmod(0o777)
+    assert folders.modes()[0].fix == f"chmod -R go-w {host.data}/engines"
+    host.data.chmod(0o700)
+    assert folders.modes()[0].level == "ok"  # nobody comes that far
 
 
 @pytest.mark.usefixtures("host")

@@ -56,7 +56,8 @@ class Words:
         text: an exception with its type, of one or several lines; a line of its own where `alone`.
         within: the function that raised it.
         changes: expected.
-        alone: whether it stands outside of any traceback.
+        alone: whether the text is the whole log.
+        sure: expected.
         status, serving, oom_killed: as of `Log`.
         version: of the release that says so; the newest of the engine unless given.
     """
@@ -67,6 +68,7 @@ class Words:
     within: str = "step"
     changes: dict[str, str] = field(default_factory=dict)
     alone: bool = False
+    sure: bool = True
     status: int | None = 1
     serving: bool = False
     oom_killed: bool = False
@@ -90,6 +92,17 @@ LOGS = [
     Log("vllm-0.32.0-bad-choice.log", 1, "bad-value", "Load format `floppy`"),
     Log("vllm-0.32.0-unknown-quantization.log", 1, "quantization-unsupported", "Unknown quantization method: int3"),
     Log("vllm-0.32.0-missing-model.log", 1, "missing-model", "'/nonexistent/model'"),
+    Log("vllm-0.32.0-gated-hub.log", 1, "gated-model", "Cannot access gated repo for url"),
+    Log("vllm-0.32.0-missing-repository.log", 1, "missing-model", "org/model"),
+    Log("vllm-0.32.0-unauthorized-repository.log", 1, "missing-model", "org/model"),
+    Log("vllm-0.32.0-empty-repository.log", 1, "missing-model", "Invalid repository ID or local directory specified: 'org/model'"),
+    Log("vllm-0.32.0-busy-hub.log", 1, "hub-busy", "429 Too Many Requests"),
+    Log("vllm-0.32.0-privileged-port.log", 1, "port-forbidden", "Permission denied$"),
+    Log("vllm-0.32.0-missing-driver.log", 1, "driver", r"libcuda\.so\.1"),
+    Log("vllm-0.32.0-other-cuda.log", 1, "wrong-build", r"libcudart\.so"),
+    Log("vllm-0.32.0-nproc-16.log", 1, "too-many-processes", "can't start new thread"),
+    Log("vllm-0.32.0-bus-error-starting.log", -7, "bus-error"),
+    Log("vllm-0.32.0-missing-library.log", 1, "missing-library", "a_library_that_is_not_there"),
     Log("vllm-0.32.0-offline-hub.log", 1, "hub-unreachable", "LocalEntryNotFoundError"),
     Log("vllm-0.32.0-unknown-architecture.log", 1, "unknown-architecture", "NoSuchForCausalLM"),
     Log("vllm-0.32.0-own-code.log", 1, "own-code", "contains custom code", {"trust_remote_code": "true"}),
@@ -175,11 +188,34 @@ LOGS = [
     Log("gpu-sglang-0.5.17-port-taken.log", None, "port-taken", "Errno 98"),
 ]  # fmt: skip
 
+# The causes without a real log, whose words were read only, and what a log of each would take.
+UNSEEN = {
+    "number-format": "a GPU older than Ampere",
+    "oom-profile": "memory of a GPU that goes between load and trial run: what was tried ended as oom-load",
+    "oom": "an allocation outside of all stages that have a cause of their own",
+    "gpu-hardware": "a broken GPU",
+    "cuda-error": "a kernel with a bug",
+    "nccl-error": "several GPUs, and a broken link between them",
+    "hung": "an engine that hangs for as long as its watchdog waits",
+    "cache-leak": "a bug in an engine's account of its cache",
+}
+
 OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 139.81 GiB of which 1.81 GiB is free."
 CAPTURE = f"Exception: Capture cuda graph failed: {OOM.partition(': ')[2]}\nPossible solutions:"
+HUB = 'f\n    g()\n  File "/opt/engine/lib/python3.12/site-packages/huggingface_hub/utils/_http.py", line 7, in http_backoff'
+DIVIDED = 'divide\n    ensure_divisibility(numerator, denominator)\n  File "/opt/engine/vllm/distributed/utils.py", line 53, in ensure_divisibility'
+ABORTED = "terminate called after throwing an instance of 'c10::AcceleratorError'\n  what():  CUDA error: an illegal memory access was encountered"
+SIGQUIT = "[2026-11-21 12:46:48] Received sigquit from a child process. It usually means the child failed."
+CORE_DIED = "(APIServer pid=1) ERROR 11-21 12:46:47 [core_client.py:600] Engine core proc EngineCore died unexpectedly, shutting down client."
+PYDANTIC = " [type=value_error, input_value=ArgsKwargs((), {'model_tag': 1}), input_type=ArgsKwargs]"
+RAISED = 'Traceback (most recent call last):\n  File "a.py", line 1, in b\n    c()\n'
 READ = [
     # what was asked for
     Words("sglang", "context-too-long", "ValueError: Warning: User-specified context_length (100000) is greater than the derived context_length (40960). This may lead to incorrect model outputs or CUDA errors.", changes={"context_length": "40960"}),
+    Words("vllm", "unknown", f"pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n  Value error, 'NoneType' object has no attribute 'get'{PYDANTIC}", sure=False),
+    Words("vllm", "unknown", f"pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n  Value error, 'NoneType' object has no attribute 'rope_type'{PYDANTIC}", sure=False),
+    Words("vllm", "unknown", f"pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n  Value error, Unrecognized processing class in /models/my_model. Can't instantiate a processor{PYDANTIC}", sure=False),
+    Words("sglang", "unknown", "ValueError: Unrecognized configuration class <class 'X'> for this kind of AutoModel", within='get_model_config\n    x()\n  File "/opt/engine/sglang/srt/server_args.py", line 11, in resolve\n    y()\n  File "/opt/engine/sglang/srt/configs/model_config.py", line 11, in from_server_args', sure=False),
     Words("vllm", "refused-setting", "pydantic_core._pydantic_core.ValidationError: 1 validation error for SchedulerConfig\n  Value error, max_num_batched_tokens (4) must be greater than or equal to max_num_seqs (16)."),
     Words("sglang", "refused-setting", "AssertionError: dp_size must be 1 for this", within='resolve\n    assert x\n  File "/opt/engine/sglang/srt/server_args.py", line 11, in check_server_args'),
     # the model
@@ -192,7 +228,16 @@ READ = [
     Words("vllm", "missing-model", "OSError: v9 is not a valid git identifier (branch name, tag name or commit id) that exists for this model name."),
     Words("vllm", "hub-unreachable", "OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in the cached files."),
     Words("sglang", "hub-unreachable", "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='huggingface.co', port=443): Max retries exceeded with url: /a/b"),
-    Words("vllm", "hub-unreachable", "httpx.ConnectError: [Errno -2] Name or service not known"),
+    Words("vllm", "hub-unreachable", "httpx.ConnectError: [Errno -2] Name or service not known", within=HUB),
+    Words("sglang", "hub-unreachable", "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='mirror.lan', port=443): Max retries exceeded with url: /a/b", within=HUB),
+    Words("vllm", "unknown", "socket.gaierror: [Errno -2] Name or service not known", sure=False),
+    Words("sglang", "unknown", "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='minio.lan', port=443): Max retries exceeded with url: /bucket", sure=False),
+    Words("sglang", "hub-busy", "huggingface_hub.errors.HfHubHTTPError: 429 Client Error: Too Many Requests for url: https://huggingface.co/api/models/a/b"),
+    Words("vllm", "gated-model", "OSError: There was a specific connection error when trying to load a/b:\n(Request ID: Root=1-x)\n\n403 Forbidden: None.\nCannot access content at: https://huggingface.co/a/b/resolve/main/config.json."),
+    Words("sglang", "gated-model", "huggingface_hub.errors.HfHubHTTPError: Client error '401 Unauthorized' for url 'https://huggingface.co/a/b/resolve/main/config.json' (Request ID: Root=1-x)\nFor more information check: https://developer.mozilla.org/en-US/docs/Web/HTTP/Status/401\n\nInvalid credentials in Authorization header"),
+    Words("sglang", "missing-model", "huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1-x)\n\nRepository Not Found for url: https://huggingface.co/a/b/resolve/main/config.json."),
+    Words("vllm", "missing-model", "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n  Value error, Invalid repository ID or local directory specified: 'Qwen/Qwen3-8b-typo'.\nPlease verify the following requirements:"),
+    Words("vllm", "damaged-config", "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n  Value error, Invalid repository ID or local directory specified: './Qwen3-8b'.\nPlease verify the following requirements:"),
     Words("vllm", "missing-tokenizer", "ValueError: Couldn't instantiate the backend tokenizer from one of: \n(1) a `tokenizers` library serialization file, "),
     Words("sglang", "missing-tokenizer", "OSError: Can't load tokenizer for '/models/m'. If you were trying to load it from 'https://huggingface.co/models', make sure"),
     Words("vllm", "unreadable-file", "PermissionError: [Errno 13] Permission denied: '/models/m/config.json'"),
@@ -204,20 +249,33 @@ READ = [
     Words("vllm", "quantization-unsupported", "ValueError: Failed to find a kernel that can implement the WNA16 linear layer."),
     Words("sglang", "quantization-unsupported", "ValueError: torch.bfloat16 is not supported for quantization method gptq. Supported dtypes: [torch.float16]"),
     Words("sglang", "tensor-parallel", "AssertionError", within="__init__\n    assert self.total_num_heads % attn_tp_size == 0"),
-    Words("vllm", "tensor-parallel", "AssertionError: 151937 is not divisible by 2"),
+    Words("vllm", "tensor-parallel", "AssertionError: 151937 is not divisible by 2", within=DIVIDED),
+    Words("vllm", "unknown", "AssertionError: 4096 is not divisible by 128", within="create_weights", sure=False),
     Words("vllm", "too-few-gpus", "pydantic_core._pydantic_core.ValidationError: 1 validation error for ParallelConfig\n  Value error, World size (2) is larger than the number of available GPUs (1) in this node."),
     Words("sglang", "too-few-gpus", "torch.AcceleratorError: CUDA error: invalid device ordinal"),
     Words("sglang", "no-gpu", "RuntimeError: No CUDA GPUs are available"),
     Words("vllm", "no-gpu", "RuntimeError: Failed to infer device type, please set the environment variable `VLLM_LOGGING_LEVEL=DEBUG`"),
     Words("sglang", "no-gpu", "RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU"),
-    Words("vllm", "driver-too-old", "RuntimeError: The NVIDIA driver on your system is too old (found version 12080). Please update your GPU driver"),
-    Words("sglang", "driver-too-old", "torch.AcceleratorError: CUDA error: CUDA driver version is insufficient for CUDA runtime version"),
+    Words("sglang", "driver", "ImportError: libcuda.so.1: cannot open shared object file: No such file or directory"),
+    Words("vllm", "driver", "RuntimeError: Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling NumCudaDevices() that might have already set an error? Error 803: system has unsupported display driver / cuda driver combination"),
+    Words("vllm", "driver", "RuntimeError: FlashInfer requires GPUs with sm75 or higher. Please install the correct driver first."),
+    Words("vllm", "driver", "RuntimeError: The NVIDIA driver on your system is too old (found version 12080). Please update your GPU driver"),
+    Words("sglang", "driver", "torch.AcceleratorError: CUDA error: CUDA driver version is insufficient for CUDA runtime version"),
     Words("vllm", "attention-backend", "ValueError: Selected backend AttentionBackendEnum.FLASHMLA is not valid for this configuration. Reason: ['non-MLA not supported']"),
     Words("sglang", "compiler-missing", "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'"),
     Words("vllm", "compiler-missing", "subprocess.CalledProcessError: Command '['/usr/bin/gcc']' returned non-zero exit status 1.\n/tmp/x/main.c:5:10: fatal error: Python.h: No such file or directory"),
+    Words("vllm", "compiler-missing", "RuntimeError: Ninja build failed. Ninja output:\nninja: Entering directory `/x'\nFAILED: [code=127] x.o\n/bin/sh: 1: /usr/local/cuda/bin/nvcc: not found"),
+    Words("sglang", "compiler-missing", "torch._inductor.exc.InductorError: FileNotFoundError: [Errno 2] No such file or directory: '/usr/bin/gcc-12'"),
+    Words("vllm", "number-format", "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your Tesla T4 GPU has compute capability 7.5.", changes={"dtype": "float16"}),
+    Words("vllm", "wrong-build", "ImportError: libcudart.so.13: cannot open shared object file: No such file or directory"),
+    Words("sglang", "wrong-build", "ImportError: /opt/engine/lib/python3.12/site-packages/sgl_kernel/common_ops.abi3.so: undefined symbol: _ZN3c104cuda9SetDeviceEab"),
+    Words("vllm", "wrong-build", "torch.AcceleratorError: CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be asynchronously reported"),
+    Words("vllm", "missing-library", "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"),
+    Words("sglang", "missing-library", "ImportError: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by /opt/engine/x.so)"),
+    Words("vllm", "unknown", "ModuleNotFoundError: No module named 'transformers_modules.my-model'", sure=False),
     Words("vllm", "missing-package", "/opt/engine/bin/python: No module named vllm.entrypoints", alone=True),
     Words("vllm", "illegal-instruction", "Fatal Python error: Illegal instruction", alone=True),
-    Words("sglang", "illegal-instruction", "", alone=True, status=-4),
+    Words("sglang", "illegal-instruction", "", alone=True, sure=False, status=-4),
     # memory of the GPU
     Words("vllm", "memory-in-use", "ValueError: Free memory on device cuda:0 (29.3/139.8 GiB) on startup is less than desired GPU memory utilization (0.92, 128.62 GiB). Decrease GPU memory utilization", changes={"memory_fraction": "0.2"}),
     Words("sglang", "memory-in-use", "ValueError: The memory capacity is unbalanced. Some GPUs may be occupied by other processes. pre_model_load_memory=10.1"),
@@ -237,12 +295,14 @@ READ = [
     Words("sglang", "oom-run", OOM, within="event_loop_overlap", serving=True),
     Words("sglang", "oom-run", "RuntimeError: Prefill out of memory. Try to lower your batch size.\nTry to allocate 900 tokens.", serving=True),
     Words("sglang", "oom-run", "RuntimeError: alloc_req_slots runs out of memory. Please set a smaller number for `--max-running-requests`.", serving=True),
+    Words("sglang", "oom", "RuntimeError: NCCL error: unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'"),
     Words("sglang", "oom", "RuntimeError: Triton Error [CUDA]: out of memory", within="elsewhere"),
     # the host
     Words("sglang", "shm-full", "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:77, unhandled system error\nLast error:\nError while creating shared memory segment /dev/shm/nccl-lNPZ0f (size 7340384), error: No space left on device (28)"),
     Words("vllm", "shm-full", "host:202016:202235 [0] misc/shmutils.cc:88 NCCL WARN Error: failed to extend /dev/shm/nccl-WU88OE to 9637892 bytes", alone=True),
-    Words("vllm", "shm-full", "Fatal Python error: Bus error", alone=True),
-    Words("vllm", "shm-full", "", alone=True, status=-7),
+    Words("vllm", "bus-error", "Fatal Python error: Bus error", alone=True, sure=False),
+    Words("vllm", "bus-error", "", alone=True, sure=False, status=-7),
+    Words("vllm", "disk-full", "safetensors_rust.SafetensorError: Error while deserializing header: I/O error: No space left on device (os error 28)"),
     Words("sglang", "disk-full", "RuntimeError: write failed: No space left on device"),
     Words("vllm", "missing-weights", "FileNotFoundError: No such file or directory: /models/m/model.safetensors"),
     Words("vllm", "wrong-weights", "AssertionError: Attempted to load weight (torch.Size([512, 256])) into parameter (torch.Size([512, 512]))", within="load_weights"),
@@ -250,6 +310,7 @@ READ = [
     Words("sglang", "compiler-missing", "RuntimeError: Ninja is required to load C++ extensions (pip install ninja to get it)"),
     Words("vllm", "host-memory", "MemoryError"),
     Words("sglang", "host-memory", "OSError: [Errno 12] Cannot allocate memory"),
+    Words("vllm", "host-memory", "OSError: Cannot allocate memory (os error 12)"),
     Words("vllm", "missing-weights", "ValueError: Following weights were not initialized from checkpoint: {'model.norm.weight'}"),
     Words("vllm", "shm-full", "RuntimeError: unable to write to file </torch_31_1030151126_0>: No space left on device (28)"),
     Words("vllm", "shm-full", "OSError: [Errno 28] No space left on device", within='go\n    f()\n  File "/usr/lib/python3.12/multiprocessing/shared_memory.py", line 116, in __init__'),
@@ -259,7 +320,10 @@ READ = [
     Words("vllm", "host-memory", "RuntimeError: [enforce fail at alloc_cpu.cpp:127] data. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296 bytes."),
     Words("sglang", "host-memory", "RuntimeError: unable to mmap 4096 bytes from file </models/m>: Cannot allocate memory (12)"),
     Words("vllm", "host-memory", "terminate called after throwing an instance of 'std::bad_alloc'", alone=True),
-    Words("vllm", "host-memory", "(APIServer pid=1) ERROR 11-21 12:46:47 [core_client.py:1] Engine core proc EngineCore died unexpectedly, shutting down client.", alone=True, oom_killed=True),
+    Words("vllm", "host-memory", "(APIServer pid=1) ERROR 11-21 12:46:47 [core_client.py:1] Engine core proc EngineCore died unexpectedly, shutting down client.", alone=True, sure=False, oom_killed=True),
+    Words("vllm", "port-forbidden", "PermissionError: [Errno 13] error while attempting to bind on address ('0.0.0.0', 80): [errno 13] permission denied"),
+    Words("sglang", "port-forbidden", "ERROR:    [Errno 13] error while attempting to bind on address ('0.0.0.0', 80): [errno 13] permission denied", alone=True),
+    Words("vllm", "unknown", "PermissionError: [Errno 13] Permission denied", sure=False),
     Words("sglang", "port-taken", "ValueError: port at 30000 is not available in 30 seconds. port at 30000 is not available"),
     Words("sglang", "port-taken", "ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): address already in use", alone=True),
     Words("vllm", "port-taken", "torch.distributed.DistNetworkError: The server socket has failed to listen on any local network address. port: 29500, useIpv6: false, code: -98, name: EADDRINUSE, message: address already in use"),
@@ -267,17 +331,31 @@ READ = [
     Words("vllm", "gpu-hardware", "torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered", serving=True),
     Words("sglang", "cuda-error", "torch.AcceleratorError: CUDA error: an illegal memory access was encountered", serving=True),
     Words("vllm", "cuda-error", "[rank0]:[E1121 12:46:47.123 ProcessGroupNCCL.cpp:1896] [PG 0 Rank 0] Process group watchdog thread terminated with exception: CUDA error: an illegal memory access was encountered", alone=True, serving=True),
+    Words("vllm", "unknown", "torch.AcceleratorError: CUDA error: unknown error", sure=False),
+    Words("sglang", "cuda-error", f"{ABORTED}\nFatal Python error: Aborted\n{SIGQUIT}", alone=True, serving=True, status=-9),
+    Words("vllm", "cuda-error", f"{ABORTED}\n{CORE_DIED}", alone=True, serving=True),
+    Words("vllm", "nccl-error", "[rank0]:[E1121 12:46:47.123 ProcessGroupNCCL.cpp:688] [Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=5, OpType=ALLREDUCE) ran for 600001 milliseconds before timing out.", alone=True, serving=True, status=-6),
     Words("vllm", "nccl-error", "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)"),
     Words("sglang", "hung", "[2026-11-21 12:46:47] Scheduler watchdog timeout (self.watchdog_timeout=300, self.soft=False)", alone=True, serving=True, status=-9),
     Words("sglang", "hung", "[2026-11-21 12:46:47] Watchdog timeout (self.watchdog_timeout=300)", alone=True, serving=True, status=-9, version="0.5.3"),
     Words("vllm", "hung", "TimeoutError: RPC call to execute_model timed out.", serving=True),
     Words("sglang", "cache-leak", "ValueError: token_to_kv_pool_allocator memory leak detected! available_size=1, evictable_size=2", serving=True),
+    # what ends SGLang by SIGKILL of itself, and what an engine got over
+    Words("sglang", "unknown", f"{RAISED}KeyError: 'weird'\n{SIGQUIT}", alone=True, sure=False, status=-9),
+    Words("sglang", "host-memory", f"{RAISED}MemoryError", alone=True, serving=True, status=-9),
+    Words("sglang", "unknown", f"{RAISED}ValueError: nobody knows", alone=True, sure=False, serving=True, status=-9),
+    Words("sglang", "unknown", "assertion failed somewhere in C++: foo.cu:23 x != y", alone=True, sure=False, status=-9),
+    Words("sglang", "unknown", f"{RAISED}MemoryError\n[2026-11-21 12:46:47] Decode batch, #running-req: 1", alone=True, sure=False, serving=True, status=-9),
+    Words("vllm", "unknown", f"{RAISED}MemoryError\n(APIServer pid=1) INFO 11-21 12:50:00 [loggers.py:1] Engine 000: Running: 1 reqs", alone=True, sure=False, serving=True),
+    Words("vllm", "host-memory", f"{RAISED}MemoryError\n(Worker pid=9) INFO 11-21 12:50:00 [multiproc_executor.py:843] Parent process exited, terminating worker queues", alone=True, serving=True),
+    Words("vllm", "unknown", f'{RAISED}MemoryError\nINFO:     127.0.0.1:5 - "POST /v1/completions HTTP/1.1" 200 OK', alone=True, sure=False, serving=True),
+    Words("vllm", "unknown", f"{RAISED}ImportError: cannot import name 'x'\n(APIServer pid=1) INFO 11-21 12:50:00 [a.py:1] loading weights\nsomething else", alone=True, sure=False),
     Words("vllm", "crashed", "Fatal Python error: Segmentation fault", alone=True, serving=True),
-    Words("vllm", "crashed", "", alone=True, status=-6),
-    Words("vllm", "process-died", "(APIServer pid=1) ERROR 11-21 12:46:47 [core_client.py:1] Engine core proc EngineCore died unexpectedly, shutting down client.", alone=True),
-    Words("vllm", "crashed", "", alone=True, status=-11),
+    Words("vllm", "crashed", "", alone=True, sure=False, status=-6),
+    Words("vllm", "process-died", "(APIServer pid=1) ERROR 11-21 12:46:47 [core_client.py:1] Engine core proc EngineCore died unexpectedly, shutting down client.", alone=True, sure=False),
+    Words("vllm", "crashed", "", alone=True, sure=False, status=-11),
     Words("vllm", "terminated", "KeyboardInterrupt: terminated"),
-    Words("vllm", "terminated", "", alone=True, status=-15),
-    Words("vllm", "terminated", "", alone=True, status=-2),
-    Words("vllm", "terminated", "", alone=True, status=-1),
+    Words("vllm", "terminated", "", alone=True, sure=False, status=-15),
+    Words("vllm", "terminated", "", alone=True, sure=False, status=-2),
+    Words("vllm", "terminated", "", alone=True, sure=False, status=-1),
 ]  # fmt: skip

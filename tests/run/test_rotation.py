@@ -85,6 +85,15 @@ def test_a_log_that_cannot_be_begun_is_an_error(tmp_path: Path) -> None:
     assert (caught.value.where, caught.value.code) == (str(tmp_path / "file" / "engine.log"), 1)
 
 
+def test_a_file_that_is_removed_is_made_again(path: Path) -> None:
+    log = RotatingFile(path, print)
+    log.write(b"one\n")
+    path.unlink()
+    log.write(b"two\n")
+    assert stored(path) == [b"two\n"]
+    log.close()
+
+
 def test_what_keeps_a_log_from_rotating_stops_nothing_and_keeps_the_bound(path: Path) -> None:
     said: list[str] = []
     log = RotatingFile(path, said.append)

@@ -34,6 +34,12 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("umask")
+def test_an_empty_variable_is_no_key_and_no_wish_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVE_API_KEY", "")
+    with pytest.raises(ServeError, match="there is no API key: the variable is empty"):
+        resolve_key(Secret("env"))
+
+
 def test_a_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "keys" / "key"
     key = resolve_key(Secret("auto", path))

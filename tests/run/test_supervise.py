@@ -185,6 +185,19 @@ def test_a_second_signal_ends_the_grace(host: Host) -> None:
     assert "had to be killed: " in server.err
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_second_word_of_those_who_stop_servers_does_not_shorten_the_grace(host: Host, number: signal.Signals) -> None:
+    server = host.launch({"FAKE_IGNORE_TERM": "1"}).ready()
+    for _ in range(3):
+        server.signal(number)
+        server.says("stopping")
+        time.sleep(0.5)
+    assert server.process.poll() is None
+    assert host.processes()
+    server.signal(signal.SIGINT)
+    assert server.ends() == 128 + number
+
+
 def test_a_program_that_cannot_be_executed_is_an_error(host: Host) -> None:
     server = host.launch(python="no/such/python")
     assert server.ends() == 1
@@ -229,7 +242,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(host: Host) -> None:
 def test_a_missing_key_is_refused_before_anything_is_written(host: Host) -> None:
     server = host.launch(secret={"source": "env", "variable": "VLLM_API_KEY"})
     assert server.ends() == 2
-    assert "error: there is no API key\nwhere: SERVE_API_KEY" in server.err
+    assert "error: there is no API key: the variable is not set\nwhere: SERVE_API_KEY" in server.err
     assert not host.home.exists()
 
 

@@ -45,5 +45,5 @@ def test_the_live_line_shows_the_phase_and_goes(host: Host) -> None:
     assert re.search(r"0:00:0[1-9]|0:00:[1-5]\d", text)
     assert "\x1b[2K" in text  # the live line, taken away
     assert "\x1b" not in text.partition("ready: ")[2].partition("\n")[0]
-    assert text.rstrip().endswith("serve: SIGINT: stopping SGLang 0.32.0; it has 15 s, another signal ends them")
+    assert text.rstrip().endswith("serve: SIGINT: stopping SGLang 0.32.0; it has 15 s, which SIGINT (Ctrl-C) ends")
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back

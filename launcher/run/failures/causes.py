@@ -46,6 +46,7 @@ class Sign:
     exit: int | None = None
     echoed: bool = False
     oom: bool = False
+    sure: bool = True
     measured: tuple[str, ...] = ()
     read: str = ""
 
@@ -65,6 +66,8 @@ class Causes:
     signs: tuple[Sign, ...]
     dying: re.Pattern[str]
     handled: re.Pattern[str]
+    working: re.Pattern[str]
+    ending: re.Pattern[str]
     echoes: tuple[re.Pattern[str], ...]
     settings: Mapping[str, Mapping[str, Setting]]
     beside: re.Pattern[str]
@@ -84,6 +87,8 @@ def load() -> Causes:
         signs=tuple(signs),
         dying=re.compile("|".join(data["dying"])),
         handled=re.compile("|".join(data["handled"])),
+        working=re.compile("|".join(data["working"])),
+        ending=re.compile("|".join(data["ending"])),
         echoes=tuple(map(re.compile, data["echoes"])),
         settings={
             engine: {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import deque
+import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -35,7 +35,7 @@ class Diagnosis:
         changes: the keys to change, each with the text of its value, as far as the log gives one.
         restartable: whether the same command may well succeed when it is started again.
         remedy: whether `changes` may be tried without asking.
-        sure: whether the engine's own words say so; otherwise it follows from the exit status alone.
+        sure: whether the engine's own words say so; otherwise it follows from the exit status, or they leave it open.
     """
 
     cause: str
@@ -98,7 +98,7 @@ class _Case:
         self.hits: list[tuple[int, Sign, re.Match[str]]] = []
         self.dying: list[tuple[int, Said]] = []
         self.first: list[tuple[int, Said]] = []  # of the tracebacks that no dying process announced
-        self.last: deque[tuple[int, Said]] = deque(maxlen=_KEPT)
+        self.last: tuple[int, Said] | None = None  # of them, unless the engine went on after it
         self.echo = ""  # what a parent says of a child's end, and the exit status that it gives
         self.child: int | None = None
 
@@ -110,6 +110,8 @@ class _Case:
         if self.any_setting.match(said.text):
             found = {name: setting.said.match(said.text) for name, setting in self.settings.items()}
             self.names |= {name: match[1] for name, match in found.items() if match}
+        if self.last and (said.level == "info" or self.rules.working.match(said.text)):
+            self.last = self.last if self.rules.ending.match(said.text) else None
         if said.level == "info" or not self.noticed.match(said.text):
             return
         self.echoed(said.text)
@@ -124,7 +126,7 @@ class _Case:
             self.dying += [(self.count, said)] * (len(self.dying) < _KEPT)
         else:
             self.first += [(self.count, said)] * (len(self.first) < _KEPT)
-            self.last.append((self.count, said))
+            self.last = self.count, said
 
     def judge(self, status: int | None, oom_killed: bool) -> Diagnosis:
         root_at, root = self.root(status)
@@ -136,24 +138,27 @@ class _Case:
         if self.echo:
             status = self.child
         for sign in self.signs:
-            fits = sign.echoed and self.echo and status is None
-            fits = fits or (sign.exit is not None and sign.exit == status and not sign.line)
-            if fits and (oom_killed or not sign.oom):
+            silent = not (sign.error or sign.line) and sign.exit == status
+            if silent and (self.echo or not sign.echoed) and (oom_killed or not sign.oom):
                 return self.known(sign, {}, self.echo, sure=False)
         return self.unknown(None)
 
     def root(self, status: int | None) -> tuple[int, Said | None]:
         """The first error of the process that died first, with its place."""
-        raised: list[tuple[int, Said]] = []  # which nobody announced: they count unless a signal ended the process
-        if self.when == "loading" and (status is None or status >= 0):
-            raised = [*list(self.last)[-1:], *self.first]
-        elif status and status > 0:
-            raised = list(self.last)[-1:]
+        raised: list[tuple[int, Said]] = []  # which nobody announced
+        if self.last and self.by_itself(status):
+            raised = [self.last, *(self.first if self.when == "loading" else ())]
         for at, said in [*self.dying, *raised]:
             echoes = [self.echoed(line) for raised in said.chain for line in raised.message[:1]]
             if echoes and not echoes[0]:
                 return at, said
         return 0, None
+
+    def by_itself(self, status: int | None) -> bool:
+        """Whether an error of the first process may end the engine with this status."""
+        if status == -signal.SIGKILL and self.release.engine == "sglang":
+            return True  # it kills itself (sglang 0.5.23 srt/utils/common.py, kill_process_tree)
+        return (status or 0) > 0 if self.when == "serving" else (status or 0) >= 0
 
     def echoed(self, line: str) -> bool:
         """Whether a line only says that another process ended; the first exit status that one gives is noted."""
@@ -178,7 +183,7 @@ class _Case:
         return None
 
     def said(self, sign: Sign, match: re.Match[str], line: str) -> Diagnosis:
-        return self.known(sign, match.groupdict(), line, sure=True)
+        return self.known(sign, match.groupdict(), line, sure=sign.sure)
 
     def known(self, sign: Sign, groups: Mapping[str, str | None], line: str, *, sure: bool) -> Diagnosis:
         cause = sign.cause

@@ -22,6 +22,7 @@ _PREFIX = re.compile(
 )
 _LESS = {"DEBUG": "info", "INFO": "info", "WARNING": "warning"}
 _TRACEBACK = "Traceback (most recent call last):"
+_TYPE = re.compile(r"[\w.]{1,200}: ")
 _ONCE_MORE = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
@@ -80,6 +81,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.before = ""
+        self.bare: list[str] = []  # the last line that may be an exception without a traceback, and what followed
         self.said: Said | None = None
         self.chained = False
 
@@ -92,11 +94,17 @@ class _Reader:
         if self.said and (text in _ONCE_MORE or not self.said.chain[-1].message):
             self.traced(self.said.chain[-1], text)
             return None
+        if text in _ONCE_MORE and self.bare:  # an exception that was raised in another place has lost its traceback
+            self.said, self.bare, self.chained = Said("", [Raised(message=self.bare)]), [], True
+            return self.said
         if not text:
             return None
         # of the last exception's message, or said by the same writer later: nothing tells which
         if self.said and len(self.said.chain[-1].message) < _MESSAGE_LINES:
             self.said.chain[-1].message.append(text)
+        if _TYPE.match(text):
+            self.bare = []
+        self.bare += [text] * (len(self.bare) < _MESSAGE_LINES)
         self.before = text
         return Said(text)
 
@@ -114,5 +122,5 @@ class _Reader:
             self.chained = False
             return None
         self.said = Said(announced or self.before, [Raised()])
-        self.before, self.chained = "", False
+        self.before, self.bare, self.chained = "", [], False
         return self.said

@@ -96,6 +96,8 @@ class RotatingFile:
     def _append(self, data: bytes) -> None:
         done = 0
         try:
+            if not os.fstat(self._descriptor).st_nlink:  # somebody removed the file
+                self._renew()
             while done < len(data):
                 room = 0 if self._times.full else FILE_BYTES - self._size_bytes
                 fits = len(data) - done <= room
@@ -108,14 +110,17 @@ class RotatingFile:
                     self.written_bytes += count
                     self._within_line = data[done - 1 : done] != b"\n"
                 if not fits:
-                    fresh = self._rotated()
-                    self._end()
-                    self._begin(fresh, begins=False)
+                    self._renew()
         except OSError as error:
             self.lost_bytes += len(data) - done
             self._retry_s = time.monotonic() + _RETRY_S
             self._why = error.strerror or str(error)
             self._tell(f"{self._path} cannot be written: {self._why}; the engine runs on")
+
+    def _renew(self) -> None:
+        fresh = self._rotated()
+        self._end()
+        self._begin(fresh, begins=False)
 
     def _rotated(self) -> int:
         """The descriptor of a new file in the place of the newest.
