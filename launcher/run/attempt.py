@@ -169,19 +169,26 @@ class Attempt:
         """Stop an engine that does not do what it should."""
         self.status.events.add(cause, what)
         lines = tuple(self.log.tail)
-        self.stop(f"stopping {self.title}")
+        if cause == "unguarded":  # its first process was killed with the guard: nobody is served any more
+            self.end(f"killing what is left of {self.title}", 0)
+        else:
+            self.stop(f"stopping {self.title}")
         restartable, advice = _GIVEN_UP[cause]
         found = Diagnosis(cause, what, advice=advice, restartable=restartable, sure=True)
         return Ended(what, diagnosis=found, served=bool(self.ready_s), lines=lines)
 
     def stop(self, why: str) -> None:
         """End it within a bound."""
+        # SGLang finishes all requests that it has, however long they take, and vLLM waits for clients to hang up
+        grace_s = GRACE_S if self.ready_s else STARTING_GRACE_S
+        self.end(f"{why}; it has {grace_s:.0f} s, which SIGINT (Ctrl-C) ends", grace_s)
+
+    def end(self, why: str, grace_s: float) -> None:
+        """End all of its processes: TERM, so many seconds, KILL."""
         self.remember()
         self.probe.end()
         self.watch.end()
-        # SGLang finishes all requests that it has, however long they take, and vLLM waits for clients to hang up
-        grace_s = GRACE_S if self.ready_s else STARTING_GRACE_S
-        self.status.stopping(f"{why}; it has {grace_s:.0f} s, which SIGINT (Ctrl-C) ends")
+        self.status.stopping(why)
         killed = self.process.stop(grace_s, pause=lambda seconds: self.signals.wait(seconds) in IMPATIENT)
         if killed:
             self.status.note("killed", f"had to be killed: {', '.join(killed)}")

@@ -14,7 +14,8 @@ import psutil
 from launcher.errors import FAILED, ServeError
 from launcher.host import ports
 from launcher.run import orphans
-from launcher.run.instances import LOCK, Instance, look
+from launcher.run.instances import Instance, look
+from launcher.run.lock import LOCK
 from launcher.run.processes.process import GRACE_S
 from launcher.run.record import STARTING
 

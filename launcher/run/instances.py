@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import pwd
-import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,17 +14,16 @@ from pathlib import Path
 
 from launcher import settings
 from launcher.engines.command import NAME, checked_name
-from launcher.errors import FAILED as FAILED_CODE
 from launcher.errors import ServeError
-from launcher.run.output.logtimes import open_regular
+from launcher.run import lock
+from launcher.run.lock import LOCK
 from launcher.run.record import FAILED, SERVING, STARTING, STATES, STOPPED, STOPPING, Record, boot, now_s, read, started
 from launcher.run.secrets import resolve_key, write_private, writing
 
-RECORD, LOCK, LOG, PULSE, RUNS = "record.json", "lock", "engine.log", "pulse.json", "runs"
+RECORD, LOG, PULSE, RUNS = "record.json", "engine.log", "pulse.json", "runs"
 _RUNS_KEPT = 100
 _ALIVE = (STARTING, SERVING, STOPPING)
 _RECORD_BYTES = 1 << 14
-_LOCK_BYTES = 120  # written over in place, which a full disk does not keep from
 _LOOKED_AT_S = 0.2  # whoever asks for the state holds the lock for an instant
 
 
@@ -118,7 +115,7 @@ class Claim:
         """With the descriptor that holds the lock; nothing is said of its holder yet."""
         self.name, self.folder, self._descriptor = name, place, descriptor
         self._words, self._state = b"", STARTING
-        self._before, self._recorded = os.pread(descriptor, _LOCK_BYTES, 0), False
+        self._before, self._recorded = os.pread(descriptor, lock.LINE_BYTES, 0), False
 
     def renew(self) -> bool:
         """Hold the name anew if its folder was removed or replaced: who looks there must find who lives.
@@ -128,11 +125,11 @@ class Claim:
         """
         with contextlib.suppress(ServeError, OSError):
             if os.fstat(self._descriptor).st_ino == (self.folder / LOCK).stat().st_ino:
-                if os.pread(self._descriptor, _LOCK_BYTES + 1, 0) != self._words:
+                if os.pread(self._descriptor, lock.LINE_BYTES + 1, 0) != self._words:
                     self.sign(self._state)  # somebody wrote over it
                 return False
         with contextlib.suppress(ServeError, OSError):
-            if (descriptor := _lock(self.folder)) is not None:
+            if (descriptor := lock.take(self.folder)) is not None:
                 os.close(self._descriptor)
                 self._descriptor = descriptor
                 self.sign(self._state)
@@ -156,8 +153,7 @@ class Claim:
         Raises:
             ServeError: it cannot be written.
         """
-        text = f"{os.getpid()} {started(os.getpid())} {boot()} {state}"
-        self._words, self._state = f"{text:<{_LOCK_BYTES - 1}}\n".encode(), state
+        self._words, self._state = lock.line(state), state
         with writing(self.folder / LOCK):
             os.pwrite(self._descriptor, self._words, 0)
             os.ftruncate(self._descriptor, len(self._words))
@@ -198,7 +194,7 @@ def claim(name: str) -> Iterator[Claim]:
     place = folder(name)
     _refuse_foreign(place)
     end_s = time.monotonic() + _LOOKED_AT_S
-    while (descriptor := _lock(place)) is None:
+    while (descriptor := lock.take(place)) is None:
         if time.monotonic() > end_s:
             raise taken(name)
         time.sleep(_LOOKED_AT_S / 10)
@@ -215,30 +211,6 @@ def _refuse_foreign(place: Path) -> None:
     if place.exists() and (owner := place.stat().st_uid) != os.geteuid():
         user = pwd.getpwuid(owner).pw_name if owner in {each.pw_uid for each in pwd.getpwall()} else f"#{owner}"
         raise ServeError(f"{place.name} belongs to user {user}", where=str(place), fix=f"sudo -u {user} serve ...")
-
-
-def _lock(place: Path) -> int | None:
-    """A descriptor that holds the folder's lock; None if another process does.
-
-    A folder that ``serve rm`` took away between opening and locking is not the one that others will look into.
-    """
-    while True:
-        with writing(place):
-            settings.private_folder(place)
-            if not stat.S_ISREG((place / LOCK).lstat().st_mode if os.path.lexists(place / LOCK) else stat.S_IFREG):
-                raise ServeError("is no regular file", where=str(place / LOCK), fix="remove it", code=FAILED_CODE)
-            # not inherited by the engine (PEP 446)
-            descriptor = os.open(place / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_ino == (place / LOCK).stat().st_ino:
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except FileNotFoundError:
-            pass
-        os.close(descriptor)
 
 
 def runs(place: Path) -> dict[str, Begun]:
@@ -258,7 +230,7 @@ def remove(name: str) -> None:
         ServeError: there is none, it runs, or its files cannot be removed.
     """
     place = look(name).folder
-    descriptor = _lock(place)
+    descriptor = lock.take(place)
     if descriptor is None:
         raise ServeError(f"{name!r} is running", fix=f"serve stop {name}")
     try:
@@ -372,35 +344,8 @@ def taken(name: str) -> ServeError:
 def _instance(place: Path) -> Instance:
     supervisor, word, record, trouble = None, "", None, ""
     try:
-        held, words = _look(place / LOCK)
-        supervisor = _supervisor(words) if held else None
-        word = next((state for state in STATES if words[3:] == [state.encode()]), "")
+        supervisor, word = lock.look(place)
         record = read(place / RECORD)
     except OSError as error:
         trouble = f"its files cannot be read: {error.strerror}"
-    return Instance(place.name, place, supervisor, record, word, trouble)
-
-
-def _look(path: Path) -> tuple[bool, list[bytes]]:
-    """Whether somebody holds a lock, and what stands in it.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file.
-    """
-    try:
-        with os.fdopen(open_regular(path), "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True, file.read(_LOCK_BYTES).split()
-            return False, file.read(_LOCK_BYTES).split()
-    except FileNotFoundError:
-        return False, []
-
-
-def _supervisor(words: list[bytes]) -> int:
-    """The pid of who holds a lock; 0 if it cannot be known who."""
-    match words:
-        case [pid, start, boot_id, *_] if boot_id == boot().encode() and pid.isdigit() and start.isdigit():
-            return int(pid) if started(int(pid)) == int(start) else 0
-    return 0
+    return Instance(place.name, place, supervisor, record, word if word in STATES else "", trouble)

@@ -265,11 +265,12 @@ def test_with_a_damaged_record_the_mark_alone_decides(state: Path, start: Starte
     assert pids(orphans.find()) == {pid}
 
 
-def test_a_lock_that_leads_nowhere_is_held_by_nobody(state: Path, start: Started) -> None:
+def test_a_lock_that_is_none_does_not_prove_that_nobody_lives(state: Path, start: Started) -> None:
     (pid,) = start(WAIT, env=marked(state))
-    (state / "lock").symlink_to("/nowhere/at/all")
     (state / "record.json").mkdir()
     assert pids(orphans.find()) == {pid}
+    (state / "lock").symlink_to("/nowhere/at/all")
+    assert orphans.find() == []
 
 
 def test_where_it_cannot_be_known_whether_a_supervisor_lives_nobody_is_an_orphan(start: Started) -> None:
