@@ -250,7 +250,7 @@ def test_a_launch_runs_what_the_dry_run_printed(serve: Program) -> None:
         launched.until_ready()
         engines = [each.cmdline() for each in psutil.Process(launched.process.pid).children(recursive=True)]
         smoke = serve("smoke", "mine", environment={"SERVE_API_KEY": KEY})
-        again = serve("launch", *words, environment=environment)
+        again = serve("launch", *words[:-1], "another", environment=environment)
     finally:
         code = launched.end()
     assert expected in engines
