@@ -86,7 +86,7 @@ def test_the_main_job(home: Path) -> None:
         assert len(checks) == 6
         assert all(checks.values())
 
-        second = serve("launch", "demo", "--port", str(port))
+        second = serve("launch", "demo", "--name", "second", "--port", str(port))
         assert second.returncode == 2
         assert f"port {port} of 127.0.0.1 is in use" in second.stderr
 
