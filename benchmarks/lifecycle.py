@@ -81,21 +81,16 @@ class Bench:
         """The Python that has vllm-cli."""
         return vllm_cli(self.folder)
 
-    def against(self) -> list[Contender]:
+    def against(self, *, apart: bool = False) -> list[Contender]:
         """Of serve, in the foreground and in the background; then the peers that are asked for."""
         ours = [self.serve, Serve(self.serve.program, detach=True)]
-        return [*ours, *([VllmCliProxy(self.vllm_cli), Script()] if self.options.peers else ())]
-
-    def abreast(self) -> list[Contender]:
-        """As `against`, with vllm-cli's command too, for runs at the same time."""
-        ours = [self.serve, Serve(self.serve.program, detach=True)]
-        peers = [VllmCliProxy(self.vllm_cli, apart=True), VllmCli(self.vllm_cli, apart=True), Script()]
-        return [*ours, *(peers if self.options.peers else ())]
+        return [*ours, *([VllmCliProxy(self.vllm_cli, apart=apart), Script()] if self.options.peers else ())]
 
 
 def ready(bench: Bench) -> dict[str, Any]:
     """False words."""
-    contenders = bench.abreast()
+    command = [VllmCli(bench.vllm_cli, apart=True)] if bench.options.peers else []
+    contenders = [*bench.against(apart=True), *command]
     result = readiness.ready(contenders, bench.fake, bench.folder / "ready", bench.options.launches)
     return result | {"met": all(result[each.name]["false"] == 0 for each in contenders if each.supervises)}
 

@@ -154,10 +154,11 @@ def _not_installed(engine: str, version: str | None, gpus: tuple[machine.Gpu, ..
 def _best(candidates: list[Environment]) -> Environment:
     """What this host can run before others, then releases whose flags we know, then vLLM, then the newest."""
     newest_first = sorted(candidates, key=lambda each: each.release, reverse=True)
+    no_gpu = len(candidates) > 1 and not machine.gpus()
     return min(
         newest_first,
         key=lambda each: (
-            each.device == "cuda" and len(candidates) > 1 and not machine.gpus(),
+            each.device == "cuda" and no_gpu,
             not each.probe and each.release not in catalog.known(each.release.engine),
             ENGINES.index(each.release.engine),
         ),

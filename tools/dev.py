@@ -113,7 +113,7 @@ CHECKS = (
     ("shellcheck", "tools/lock", "tests/engine/lock", ".ci/run", "deploy/start_server.sh"),
 )
 # Several at once, for most of them wait for processes. Of real engines one serves at a time, beside the parsers' tests.
-WORKERS = str((os.cpu_count() or 1) + 1)
+WORKERS = str(min(os.cpu_count() or 1, 8) + 1)
 WITHOUT_ENGINES = ("pytest", "--quiet", "-m", "not engine", "--numprocesses", WORKERS, "--dist", "worksteal")
 WITH_ENGINES = ("pytest", "--quiet", "-m", "engine", "--numprocesses", "2", "--dist", "loadgroup")
 

@@ -213,7 +213,9 @@ class Attempt:
             else f"after it had served for {now_s - self.ready_s:.1f} s"
         )
         release = self.command.target.release
-        found = diagnose(release.engine, release.version, status, self.log.evidence(), serving=self.ready_s is not None)
+        serving, struck = self.ready_s is not None, oom_kills() > self.oom_kills
+        lines = self.log.evidence()
+        found = diagnose(release.engine, release.version, status, lines, serving=serving, oom_killed=struck)
         what = f"{self.title} ended {when}: {how}"
         return Ended(what, diagnosis=found, served=bool(self.ready_s), lines=tuple(self.log.tail))
 

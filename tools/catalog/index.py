@@ -52,7 +52,8 @@ class Index:
         """Read the settings: uv's variables, then pip's variables and configuration files."""
         os.environ.update(packages.settings(os.environ))
         more = [re.sub(r"^[\w.-]+=", "", word) for word in _words("UV_INDEX")]  # NAME=URL
-        self._first = next(iter([*_words("UV_DEFAULT_INDEX"), *_words("UV_INDEX_URL")]), "https://pypi.org/simple")
+        unset = PackageFinder().sources[0]["url"]  # the index that everybody uses
+        self._first = next(iter([*_words("UV_DEFAULT_INDEX"), *_words("UV_INDEX_URL")]), unset)
         self._finder = PackageFinder(
             index_urls=[] if _words("UV_NO_INDEX") else [self._first, *more, *_words("UV_EXTRA_INDEX_URL")],
             find_links=[word for word in ",".join(_words("UV_FIND_LINKS")).split(",") if word],
