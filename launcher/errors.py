@@ -5,6 +5,7 @@ from __future__ import annotations
 # Exit codes. 1: something ran and failed. 2: asked for something impossible; nothing was started, nothing written.
 FAILED = 1
 USAGE = 2
+INTERRUPTED = 130  # by Ctrl-C, as a shell counts it
 
 
 class ServeError(Exception):

@@ -28,7 +28,7 @@ from launcher.cli import (
     smoke,
 )
 from launcher.cli.options import PASS_ON, Grouped, takes_deployment
-from launcher.errors import FAILED, ServeError
+from launcher.errors import FAILED, INTERRUPTED, ServeError
 
 app = typer.Typer(
     name="serve",
@@ -122,7 +122,7 @@ def _perform(words: list[str]) -> int:
         print(message(ServeError(str(error.strerror), where=str(error.filename), fix=fix)), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def _unread() -> int:
@@ -169,7 +169,7 @@ def message(error: ServeError) -> str:
     fix = f"\n  -> {error.fix}" if error.fix else ""
     text = f"serve: {place}{error.what}{fix}"
     if not text.isprintable():  # a file's name or a server's words may hold what a terminal obeys
-        from launcher.run.output.log import clean  # noqa: PLC0415 - seldom needed
+        from launcher.run.output.lines import clean  # noqa: PLC0415 - seldom needed
 
         return "\n".join(map(clean, text.split("\n")))
     return text

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from launcher.cli import show
-from launcher.errors import FAILED, ServeError
+from launcher.errors import FAILED, INTERRUPTED, ServeError
 
 if TYPE_CHECKING:
     from launcher.engines.command import Command
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The instance's name, as serve ps lists it.")]
 _EVENTS = 12
-INTERRUPTED = 130
 _SPARE = ("preset", "engine", "model", "gpus")  # columns that a narrow terminal has no room for; serve status has them
 
 

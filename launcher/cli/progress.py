@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from launcher.run.health.client import asked_by_us
-from launcher.run.output.log import progress_bar
+from launcher.run.output.lines import progress_bar
 from launcher.run.status import Observer, Ready
 
 if TYPE_CHECKING:

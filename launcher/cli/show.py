@@ -27,7 +27,7 @@ def safe(text: str) -> str:
     """A text whose lines hold nothing that a terminal obeys: it may come from a file."""
     if text.replace("\n", "").isprintable():
         return text
-    from launcher.run.output.log import clean  # noqa: PLC0415 - seldom needed
+    from launcher.run.output.lines import clean  # noqa: PLC0415 - seldom needed
 
     return "\n".join(map(clean, text.split("\n")))
 
@@ -50,7 +50,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[s
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from launcher.run.output.log import clean  # noqa: PLC0415
+    from launcher.run.output.lines import clean  # noqa: PLC0415
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for head in heads:

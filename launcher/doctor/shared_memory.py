@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-import pwd
 import shlex
 import time
 from pathlib import Path
 from typing import Any
 
 from launcher.doctor.finding import ERROR, OK, WARNING, Finding
+from launcher.host import users
 
 DATA = Path(__file__).parent / "data" / "shared_memory.yaml"
 SHM = Path("/dev/shm")  # noqa: S108 - looked at
@@ -47,11 +47,11 @@ def _left(files: dict[Path, os.stat_result]) -> list[Finding]:
         return []
     found = files.values()
     taken = sum(each.st_blocks * 512 for each in found)
-    users = ", ".join(sorted({_user(each.st_uid) for each in found}))
+    owners = ", ".join(sorted({users.name(each.st_uid) for each in found}))
     changed_s = sorted((each.st_mtime for each in found), reverse=True)
     ages = dict.fromkeys(f"{(time.time() - each) / 3600:,.1f}" for each in (changed_s[0], changed_s[-1]))
     what = (
-        f"files that may have been left by engines: {len(files)}, of {users}, {taken / _MIB:,.1f} MiB, "
+        f"files that may have been left by engines: {len(files)}, of {owners}, {taken / _MIB:,.1f} MiB, "
         f"{' to '.join(ages)} hours old; no process to be seen from here uses them"
     )
     names = list(map(str, files))
@@ -59,13 +59,6 @@ def _left(files: dict[Path, os.stat_result]) -> list[Finding]:
         f"; {len(names) - _SHOWN} more: ls -lt {SHM}; a restart of the host removes all" if len(names) > _SHOWN else ""
     )
     return [Finding(WARNING, str(SHM), what, f"if nobody needs them: rm {shlex.join(names[:_SHOWN])}{more}")]
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def left_behind() -> dict[Path, os.stat_result]:

@@ -17,7 +17,7 @@ from launcher.run.output.log import Log
 from launcher.run.processes.oom import oom_kills
 from launcher.run.processes.process import GRACE_S, Process, describe
 from launcher.run.record import started
-from launcher.run.secrets import taken
+from launcher.run.secrets import taken_back
 from launcher.run.signals import IMPATIENT, Signals
 from launcher.run.status import Ready, Status
 
@@ -136,7 +136,7 @@ class Attempt:
         probe, command, now_s = self.probe, self.command, time.monotonic()
         if probe.ready:
             self.ready_s = now_s
-            taken(command)
+            taken_back(command)
             self.watch.start()
             self.status.ready(self.report(now_s - self.start_s))
             return None
@@ -165,30 +165,25 @@ class Attempt:
             return self.give_up("hung", f"{self.title} hangs: {self.watch.verdict.why}")
         return None
 
-    def give_up(self, cause: str, what: str) -> Ended:
+    def give_up(self, cause: str, what: str, grace_s: float | None = None) -> Ended:
         """Stop an engine that does not do what it should."""
         self.status.events.add(cause, what)
         lines = tuple(self.log.tail)
-        if cause == "unguarded":  # its first process was killed with the guard: nobody is served any more
-            self.end(f"killing what is left of {self.title}", 0)
-        else:
-            self.stop(f"stopping {self.title}")
+        self.stop(f"stopping {self.title}", grace_s)
         restartable, advice = _GIVEN_UP[cause]
         found = Diagnosis(cause, what, advice=advice, restartable=restartable, sure=True)
         return Ended(what, diagnosis=found, served=bool(self.ready_s), lines=lines)
 
-    def stop(self, why: str) -> None:
+    def stop(self, why: str, grace_s: float | None = None) -> None:
         """End it within a bound."""
-        # SGLang finishes all requests that it has, however long they take, and vLLM waits for clients to hang up
-        grace_s = GRACE_S if self.ready_s else STARTING_GRACE_S
-        self.end(f"{why}; it has {grace_s:.0f} s, which SIGINT (Ctrl-C) ends", grace_s)
-
-    def end(self, why: str, grace_s: float) -> None:
-        """End all of its processes: TERM, so many seconds, KILL."""
         self.remember()
         self.probe.end()
         self.watch.end()
-        self.status.stopping(why)
+        if grace_s is None:
+            # SGLang finishes all requests that it has, however long they take, and vLLM waits for clients to hang up
+            grace_s = GRACE_S if self.ready_s else STARTING_GRACE_S
+        how = f"it has {grace_s:.0f} s, which SIGINT (Ctrl-C) ends" if grace_s else "at once"
+        self.status.stopping(f"{why}; {how}")
         killed = self.process.stop(grace_s, pause=lambda seconds: self.signals.wait(seconds) in IMPATIENT)
         if killed:
             self.status.note("killed", f"had to be killed: {', '.join(killed)}")
@@ -200,7 +195,8 @@ class Attempt:
     def died(self, status: int) -> Ended:
         """It ended by itself."""
         if self.process.unguarded:
-            return self.give_up("unguarded", f"the guard of {self.title} was killed")
+            # the engine's first process was killed with it: nobody is served any more
+            return self.give_up("unguarded", f"the guard of {self.title} was killed", grace_s=0)
         now_s = time.monotonic()
         self.remember()
         self.process.stop(grace_s=0)  # what it left behind holds the pipe, and GPU memory

@@ -63,7 +63,7 @@ def stop(instance: Instance, pause: Callable[[float], object] = time.sleep) -> S
                 what = f"the supervisor of {instance.name} survives SIGKILL"
                 raise ServeError(what, where=f"process {instance.supervisor}", code=FAILED)
     else:
-        notes.append(f"it was not running: {instance.state}")
+        notes.append("it was not running")
     left = _left(instance.name)
     end_s = time.monotonic() + (_KILLED_S if instance.alive else 0)
     while left and time.monotonic() < end_s:  # a guard may still be at work

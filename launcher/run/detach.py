@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from launcher.engines.command import Secret
-from launcher.errors import FAILED, ServeError
+from launcher.errors import FAILED, INTERRUPTED, ServeError
 from launcher.run.events import Events
 from launcher.run.instances import folder
 from launcher.run.relay import Relay
@@ -117,7 +117,7 @@ def _listen(words: IO[bytes], observer: Observer, name: str) -> None:
             shows[kind](what)
     except KeyboardInterrupt:
         fix = f"wait for it: serve wait {name}; end it: serve stop {name}"
-        raise ServeError(f"{name} goes on starting in the background", fix=fix, code=130) from None
+        raise ServeError(f"{name} goes on starting in the background", fix=fix, code=INTERRUPTED) from None
     raise ServeError(f"the supervisor of {name} ended without a word", fix=f"serve status {name}", code=FAILED)
 
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import pwd
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from launcher import settings
 from launcher.engines.command import NAME, checked_name
 from launcher.errors import ServeError
+from launcher.host import users
 from launcher.run import lock
 from launcher.run.lock import LOCK
 from launcher.run.record import FAILED, SERVING, STARTING, STATES, STOPPED, STOPPING, Record, boot, now_s, read, started
@@ -138,13 +138,12 @@ class Claim:
 
     def end(self) -> None:
         """Give the name back; of a run that was refused before it began nothing stays."""
-        if not self._recorded:
-            os.ftruncate(self._descriptor, len(self._before))
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if not self._recorded and os.fstat(self._descriptor).st_ino == (self.folder / LOCK).stat().st_ino:
+                os.ftruncate(self._descriptor, len(self._before))
                 os.pwrite(self._descriptor, self._before, 0)
-        if {each.name for each in self.folder.glob("*")} <= {LOCK, RUNS}:
-            with contextlib.suppress(OSError):
-                _empty(self.folder)
+                if {each.name for each in self.folder.iterdir()} <= {LOCK, RUNS}:
+                    _empty(self.folder)
         os.close(self._descriptor)
 
     def sign(self, state: str = STARTING) -> None:
@@ -179,9 +178,9 @@ class Claim:
         Raises:
             ServeError: it cannot be written.
         """
-        self._recorded = True
         self.sign(record.state)
         write_private(self.folder / RECORD, json.dumps(dataclasses.asdict(record), indent=2, default=str) + "\n")
+        self._recorded = True
 
 
 @contextlib.contextmanager
@@ -209,7 +208,7 @@ def claim(name: str) -> Iterator[Claim]:
 def _refuse_foreign(place: Path) -> None:
     """Root may write anywhere, and its files in another user's folder would shut that user out."""
     if place.exists() and (owner := place.stat().st_uid) != os.geteuid():
-        user = pwd.getpwuid(owner).pw_name if owner in {each.pw_uid for each in pwd.getpwall()} else f"#{owner}"
+        user = users.name(owner)
         raise ServeError(f"{place.name} belongs to user {user}", where=str(place), fix=f"sudo -u {user} serve ...")
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from launcher.engines.confidential import command_line
 from launcher.host import gpu_memory
-from launcher.run.output.log import clean
+from launcher.run.output.lines import clean
 from launcher.run.owners import Owners, ancestors, every_process, running
 
 _POLL_S = 0.05

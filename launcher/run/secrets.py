@@ -89,7 +89,7 @@ def cautions(secret: Secret | None) -> list[str]:
 
 @contextlib.contextmanager
 def handed_over(command: Command, key: str | None) -> Iterator[dict[str, str]]:
-    """The environment of the engine's process; a secret file exists within the context, until `taken`, not after it."""
+    """The environment of the engine's process; a secret file exists within the context, or until it is `taken_back`."""
     environment = {**os.environ, **command.environment}
     environment.pop(VARIABLE, None)  # ours; an engine that prints its environment would show it
     secret, file = command.secret, command.secret_file
@@ -102,7 +102,14 @@ def handed_over(command: Command, key: str | None) -> Iterator[dict[str, str]]:
     try:
         yield environment
     finally:
-        file.unlink(missing_ok=True)
+        taken_back(command)
+
+
+def taken_back(command: Command) -> None:
+    """Remove the secret file: an engine that serves has read it, and a supervisor that is killed then leaves none."""
+    if command.secret_file:
+        with contextlib.suppress(OSError):  # the next run sweeps
+            command.secret_file.unlink(missing_ok=True)
 
 
 def to_scrub(command: Command, key: str | None) -> dict[str, str]:
@@ -113,16 +120,8 @@ def to_scrub(command: Command, key: str | None) -> dict[str, str]:
     """
     given = {**os.environ, **command.environment}
     found = {text: f"[{name}]" for name, text in given.items() if is_secret_variable(name) and not text.startswith("/")}
-    return {text: name for text, name in found.items() if len(text) >= _LEAST_CHARACTERS} | (
-        {key: "[api key]"} if key else {}
-    )
-
-
-def taken(command: Command) -> None:
-    """The engine serves, so it has read its secret file, which is removed: a supervisor that is killed leaves none."""
-    if command.secret_file:
-        with contextlib.suppress(OSError):
-            command.secret_file.unlink(missing_ok=True)
+    long = {text: name for text, name in found.items() if len(text) >= _LEAST_CHARACTERS}
+    return long | ({key: "[api key]"} if key else {})
 
 
 def sweep(name: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import ServeError
+from launcher.run.output import logfile
 from launcher.run.output.logtimes import EVERY_S, MOST
 from launcher.run.output.rotation import FILE_BYTES, FILES, RotatingFile, numbered
 from tests.run.conftest import until
@@ -86,11 +87,13 @@ def test_a_log_that_cannot_be_begun_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_removed_is_made_again(path: Path) -> None:
+    RotatingFile(path, print).write(b"of an earlier run\n")
     log = RotatingFile(path, print)
     log.write(b"one\n")
     path.unlink()
     log.write(b"two\n")
-    assert stored(path) == [b"two\n"]
+    assert stored(path)[-1] == b"two\n"
+    assert [*logfile.lines(path)] == ["two"]  # and not the earlier run's, as if it were this one
     log.close()
 
 

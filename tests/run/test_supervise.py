@@ -438,4 +438,4 @@ def test_a_guard_that_is_killed_ends_the_run(host: Host) -> None:
     engine.parent().kill()  # type: ignore[union-attr]
     assert server.ends() == 1
     assert "the guard of vLLM 0.32.0 was killed" in server.err
-    assert "killing what is left of vLLM 0.32.0" in server.err  # at once: nobody is served any more
+    assert "stopping vLLM 0.32.0; at once" in server.err  # nobody is served any more

@@ -13,7 +13,7 @@ from launcher.errors import ServeError
 from launcher.run.failures import causes
 from launcher.run.failures.causes import Sign, filled
 from launcher.run.failures.tracebacks import Said, read
-from launcher.run.output.log import clean
+from launcher.run.output.lines import clean
 
 UNKNOWN = "unknown"
 _SHOWN_CHARACTERS = 500

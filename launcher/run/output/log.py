@@ -19,8 +19,6 @@ from typing import IO
 from launcher.errors import ServeError
 from launcher.run.output.handover import Handover
 from launcher.run.output.lines import LINE_BYTES, Splitter, latest
-from launcher.run.output.lines import clean as clean  # noqa: PLC0414 - imported from here by others
-from launcher.run.output.lines import progress_bar as progress_bar  # noqa: PLC0414
 from launcher.run.output.logfile import excerpt
 from launcher.run.output.rotation import RotatingFile
 from launcher.run.output.scrub import Scrubber

@@ -97,7 +97,7 @@ class RotatingFile:
         done = 0
         try:
             if not os.fstat(self._descriptor).st_nlink:  # somebody removed the file
-                self._renew()
+                self._renew(begins=True)  # nothing older than what comes now is this run's
             while done < len(data):
                 room = 0 if self._times.full else FILE_BYTES - self._size_bytes
                 fits = len(data) - done <= room
@@ -110,17 +110,17 @@ class RotatingFile:
                     self.written_bytes += count
                     self._within_line = data[done - 1 : done] != b"\n"
                 if not fits:
-                    self._renew()
+                    self._renew(begins=False)
         except OSError as error:
             self.lost_bytes += len(data) - done
             self._retry_s = time.monotonic() + _RETRY_S
             self._why = error.strerror or str(error)
             self._tell(f"{self._path} cannot be written: {self._why}; the engine runs on")
 
-    def _renew(self) -> None:
+    def _renew(self, *, begins: bool) -> None:
         fresh = self._rotated()
         self._end()
-        self._begin(fresh, begins=False)
+        self._begin(fresh, begins=begins)
 
     def _rotated(self) -> int:
         """The descriptor of a new file in the place of the newest.

@@ -44,8 +44,10 @@ class Scrubber:
 
     def _begun(self, data: bytes, place: int) -> int:
         """Where, from a place on, what may become a secret begins; the end of the data if nowhere."""
-        longest = 0
+        begun = len(data)
         for secret in self._secrets:
-            most = min(len(data) - place, len(secret) - 1)
-            longest = max(longest, next(size for size in range(most, -1, -1) if data.endswith(secret[:size])))
-        return len(data) - longest
+            at = data.find(secret[:1], max(place, len(data) - len(secret) + 1))
+            while 0 <= at < begun and not secret.startswith(data[at:]):
+                at = data.find(secret[:1], at + 1)
+            begun = at if 0 <= at < begun else begun
+        return begun
