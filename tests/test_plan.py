@@ -114,6 +114,8 @@ def test_of_what_is_installed_the_newest_known_release_is_taken_vllm_first(host:
     assert str(ask("demo", engine="vllm@0.24.0").target.release) == "vllm@0.24.0"
     assert str(ask("demo", engine_version="0.24.0").target.release) == "vllm@0.24.0"
     assert not ask("demo", engine="vllm@0.32.0").target.installed
+    install("vllm@0.32.0", "cpu")  # older, and the one that runs where there is no GPU
+    assert (str(ask("demo").target.release), ask("demo").target.device) == ("vllm@0.32.0", "cpu")
     assert host.exists()
 
 

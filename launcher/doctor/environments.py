@@ -58,8 +58,7 @@ def _fit(subject: str, environment: Environment, gpus: tuple[Gpu, ...], place: s
     if environment.device != "cuda" or gpus:
         return Finding(OK, subject, what)
     cpu = f"vllm@{environments.default_version('vllm', 'cpu')}"
-    fix = f"serve engines install {cpu} --device cpu, then: serve launch --engine {cpu}"
-    fix = f"where there is a GPU, mend what is said of it; else: {fix}"
+    fix = f"where there is a GPU, mend what is said of it; else: serve engines install {cpu} --device cpu"
     return Finding(WARNING, subject, f"{what} needs a GPU, and there is none to be used from here", fix)
 
 
