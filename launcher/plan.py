@@ -11,7 +11,8 @@ from pathlib import Path
 from launcher.config import layers as layering
 from launcher.config.keys import ENGINES
 from launcher.config.layers import Layer, Origin, Setting
-from launcher.config.resolve import Deployment, Request, layers, resolve
+from launcher.config.request import Request
+from launcher.config.resolve import Deployment, layers, resolve
 from launcher.engines import catalog, words
 from launcher.engines.catalog import Catalog
 from launcher.engines.command import Command, Decision

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launcher.config import keys, presets, sources
-from launcher.config.resolve import Request
+from launcher.config.request import Request
 from launcher.engines import catalog
 from launcher.engines.command import Command
 from launcher.engines.release import Release

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from launcher.cli import show
-from launcher.config.resolve import Request
+from launcher.config.request import Request
 from launcher.config.values import show as text
 
 

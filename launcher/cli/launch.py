@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from launcher.cli import show
-from launcher.config.resolve import Request
+from launcher.config.request import Request
 from launcher.errors import FAILED, ServeError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from launcher.config import keys
-from launcher.config.resolve import Request
+from launcher.config.request import Request
 from launcher.config.values import Flag
 
 # The command line passes what it does not know on to us: MODEL and the engine's own flags.

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from launcher.cli import show
-from launcher.config import presets
 from launcher.config.layers import Origin, Setting, merge
 from launcher.config.values import show as text
 from launcher.errors import ServeError
@@ -29,6 +28,8 @@ GPUS, CAPABILITY = 8, 9.0
 
 
 def _merged(name: str) -> tuple[str, dict[str, Setting]]:
+    from launcher.config import presets  # noqa: PLC0415 - YAML, not needed for --help
+
     documents = presets.chain(presets.find(name, "PRESET"))
     merged = merge(presets.layers(documents))
     return documents[-1].description, {key: each for key, each in merged.items() if each.value is not None}
@@ -37,6 +38,8 @@ def _merged(name: str) -> tuple[str, dict[str, Setting]]:
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List the presets that ship with serve."""
+    from launcher.config import presets  # noqa: PLC0415 - YAML, not needed for --help
+
     rows = [(name, *_merged(name)) for name in presets.names()]
     if json:
         show.as_json([{"name": name, "description": description} for name, description, _ in rows])
@@ -146,7 +149,8 @@ def _record(block: list[_Rendered]) -> dict[str, Any]:
 
 def _rendered(name: str, asked: str | None) -> Iterator[_Rendered]:
     """A preset on each release, oldest first."""
-    from launcher.config.resolve import Request, layers, resolve  # noqa: PLC0415 - not needed for --help
+    from launcher.config.request import Request  # noqa: PLC0415 - not needed for --help
+    from launcher.config.resolve import layers, resolve  # noqa: PLC0415 - not needed for --help
     from launcher.engines import catalog  # noqa: PLC0415
     from launcher.engines.render import render  # noqa: PLC0415
     from launcher.engines.target import Checkpoint, Target  # noqa: PLC0415

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.config.layers import Origin, Setting
 from launcher.config.values import show
-from launcher.engines.command import Command
 from launcher.engines.confidential import is_secret_variable
 from launcher.settings import share_folder
+
+if TYPE_CHECKING:
+    from launcher.engines.command import Command
 
 PIPE_WIDTH = 1000
 WRAPPED = 3  # columns that can still be read when they are wrapped

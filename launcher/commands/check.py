@@ -15,7 +15,8 @@ from launcher.commands.launches import COMMAND, Found, Launch, command, find
 from launcher.commands.source import Source
 from launcher.config.keys import ENGINES
 from launcher.config.layers import merge
-from launcher.config.resolve import Request, layers
+from launcher.config.request import Request
+from launcher.config.resolve import layers
 from launcher.engines import catalog
 from launcher.engines.catalog import Catalog
 from launcher.engines.release import TITLES, Release, parse

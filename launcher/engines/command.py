@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from launcher.config.layers import Setting
-from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
+
+if TYPE_CHECKING:  # names and secrets are asked for by every command; catalogs and YAML are not
+    from launcher.config.layers import Setting
+    from launcher.engines.target import Checkpoint, Target
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # of an instance: it names folders and units
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.config import keys
-from launcher.config.resolve import Request
+from launcher.config.request import Request
 from launcher.config.values import FALSE, Flag
 from launcher.engines.command import Command
 from launcher.engines.confidential import is_secret_variable

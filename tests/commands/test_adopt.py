@@ -17,7 +17,7 @@ from launcher.commands.adopt import Adopted
 from launcher.commands.judge import judge
 from launcher.commands.launches import COMMAND
 from launcher.commands.source import Source
-from launcher.config.resolve import Request
+from launcher.config.request import Request
 from launcher.engines import catalog
 from launcher.engines.catalog import Catalog
 from launcher.engines.meanings import BY_NAME, means

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from launcher.config.keys import BY_NAME, KEYS
 from launcher.config.layers import LAYERS, Origin, Setting, merge
-from launcher.config.resolve import Request, layers, resolve
+from launcher.config.request import Request
+from launcher.config.resolve import layers, resolve
 from launcher.config.values import Choice, Flag, Fraction, Many, Text, Type, Whole, show
 from launcher.errors import ServeError
 

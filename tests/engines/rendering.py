@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from launcher.config.layers import Layer, Origin, Setting
-from launcher.config.resolve import Request, layers, resolve
+from launcher.config.request import Request
+from launcher.config.resolve import layers, resolve
 from launcher.engines import catalog, words
 from launcher.engines.command import Command
 from launcher.engines.meanings import BY_NAME

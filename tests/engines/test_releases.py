@@ -8,7 +8,8 @@ import pytest
 
 from launcher.config import presets
 from launcher.config.layers import merge
-from launcher.config.resolve import Request, layers
+from launcher.config.request import Request
+from launcher.config.resolve import layers
 from launcher.engines import arguments, catalog
 from launcher.engines.command import Command
 from tests.engines.rendering import RELEASES, command, release, target

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from launcher.config import presets
 from launcher.config.layers import Origin, Setting
-from launcher.config.resolve import Request, layers, resolve
+from launcher.config.request import Request
+from launcher.config.resolve import layers, resolve
 from launcher.engines.release import Release
 from launcher.engines.render import render
 from launcher.engines.target import Checkpoint, Target
