@@ -40,7 +40,7 @@ class Case:
     """One way to fail.
 
     `hog`: moment (a pattern of the log, "before" or "ready") and MiB to leave free. `kill`: moment, and pattern of the
-    title of the process to kill. `ask`: requests to send once it is ready.
+    title of the process to kill, or to stop with SIGSTOP where it is to `freeze`. `ask`: requests to send once ready.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Case:
     env: dict[str, str] = field(default_factory=dict)
     hog: tuple[str, int] | None = None
     kill: tuple[str, str] | None = None
+    freeze: bool = False
     ask: dict[str, Any] | None = None
     alone: bool = False
     dummy: bool = True
@@ -57,6 +58,8 @@ class Case:
     timeout_s: float = 200
 
 
+ENDLESS = {"prompt_tokens": 10, "max_tokens": 20000, "count": 2}
+NO_NETWORK = {"NCCL_SOCKET_IFNAME": "nosuch0"}
 LONG = {"prompt_tokens": 8000, "max_tokens": 200, "count": 8}
 VLLM = [
     # memory, stage by stage
@@ -98,6 +101,14 @@ VLLM = [
         ask=LONG | {"prompt_logprobs": 5},
         alone=True,
     ),
+    Case(
+        "oom-trial",
+        "a trial run of more tokens than fit",
+        "8b",
+        [*EAGER, "--max-num-batched-tokens", "2000000"],
+        alone=True,
+    ),
+    Case("oom-first", "another process holds all memory but that of no CUDA context", hog=("before", 300), alone=True),
     # what the GPU cannot do, and which GPUs there are
     Case(
         "capability", "a quantization that needs a newer GPU", "fp-quant", ["--allow-deprecated-quantization", *EAGER]
@@ -128,7 +139,32 @@ VLLM = [
         "engine core killed while it answers",
         words=EAGER,
         kill=("ready", CORE["vllm"]),
-        ask={"prompt_tokens": 10, "max_tokens": 20000, "count": 2},
+        ask=ENDLESS,
+    ),
+    Case(
+        "out-of-vocabulary",
+        "token ids that the tokenizer knows and the model does not",
+        "few-words",
+        EAGER,
+        ask={"prompt_tokens": 10, "max_tokens": 10, "count": 1},
+    ),
+    # two GPUs
+    Case("nccl-interface", "no such network interface", words=["--tensor-parallel-size", "2", *EAGER], env=NO_NETWORK),
+    Case(
+        "worker-killed-serving",
+        "the second worker killed while the engine answers",
+        words=["--tensor-parallel-size", "2", *EAGER],
+        kill=("ready", r"VLLM::Worker_TP1"),
+        ask=ENDLESS,
+    ),
+    Case(
+        "worker-frozen-serving",
+        "the second worker stopped while the engine answers",
+        words=["--tensor-parallel-size", "2", *EAGER],
+        env={"VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "20"},
+        kill=("ready", r"VLLM::Worker_TP1"),
+        freeze=True,
+        ask=ENDLESS,
     ),
 ]
 SGLANG = [
@@ -189,14 +225,32 @@ SGLANG = [
         "scheduler killed while it answers",
         words=NO_GRAPHS,
         kill=("ready", CORE["sglang"]),
-        ask={"prompt_tokens": 10, "max_tokens": 20000, "count": 2},
+        ask=ENDLESS,
     ),
     Case(
         "detokenizer-killed-serving",
         "detokenizer killed while it answers",
         words=NO_GRAPHS,
         kill=("ready", DETOKENIZER),
-        ask={"prompt_tokens": 10, "max_tokens": 20000, "count": 2},
+        ask=ENDLESS,
+    ),
+    Case("oom-first", "another process holds all memory but that of no CUDA context", hog=("before", 300), alone=True),
+    Case(
+        "out-of-vocabulary",
+        "token ids that the tokenizer knows and the model does not",
+        "few-words",
+        NO_GRAPHS,
+        ask={"prompt_tokens": 10, "max_tokens": 10, "count": 1},
+    ),
+    # two GPUs
+    Case("nccl-interface", "no such network interface", words=["--tp", "2", *NO_GRAPHS], env=NO_NETWORK),
+    Case(
+        "scheduler-frozen-serving",
+        "the second scheduler stopped while the engine answers",
+        words=["--tp", "2", "--watchdog-timeout", "20", *NO_GRAPHS],
+        kill=("ready", r"sglang::scheduler_TP1"),
+        freeze=True,
+        ask=ENDLESS,
     ),
 ]
 CASES = {"vllm": VLLM, "sglang": SGLANG}
@@ -233,7 +287,7 @@ def kill(case: Case, server: Server, result: dict[str, Any]) -> None:
     result["killed"] = process.cmdline()[:1] if process else None
     if process:
         result["killed_at_s"] = round(time.monotonic() - server.began, 1)
-        process.kill()
+        process.suspend() if case.freeze else process.kill()
 
 
 def act(case: Case, server: Server, hog: Hog | None, result: dict[str, Any]) -> None:

@@ -50,6 +50,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "no-weights": SMALL,
     "truncated": SMALL,
     "no-config": SMALL,
+    "few-words": {**SMALL, "vocab_size": 64},  # of a tokenizer's 151,936
 }
 
 

@@ -48,3 +48,10 @@ def nearest(word: str, words: list[str] | tuple[str, ...]) -> str:
 
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def of_file(error: OSError) -> ServeError:
+    """A folder or file of ours or the user's that cannot be used, which stands in the error as its file name."""
+    denied = isinstance(error, (PermissionError, NotADirectoryError))
+    fix = "see that this user may use it, or set SERVE_HOME to a folder that it may" if denied else ""
+    return ServeError(str(error.strerror), where=str(error.filename), fix=fix)

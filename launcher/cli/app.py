@@ -28,7 +28,7 @@ from launcher.cli import (
     smoke,
 )
 from launcher.cli.options import PASS_ON, Grouped, takes_deployment
-from launcher.errors import FAILED, INTERRUPTED, ServeError
+from launcher.errors import FAILED, INTERRUPTED, ServeError, of_file
 
 app = typer.Typer(
     name="serve",
@@ -117,9 +117,7 @@ def _perform(words: list[str]) -> int:
         # over it knows the path and the reason
         if not error.filename:
             raise
-        denied = isinstance(error, (PermissionError, NotADirectoryError))
-        fix = "see that this user may use it, or set SERVE_HOME to a folder that it may" if denied else ""
-        print(message(ServeError(str(error.strerror), where=str(error.filename), fix=fix)), file=sys.stderr)
+        print(message(of_file(error)), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

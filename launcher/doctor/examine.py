@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 from launcher.doctor import environments, folders, gpus, limits, memory, processes, shared_memory
 from launcher.doctor.finding import ERROR, LEVELS, Finding
+from launcher.errors import of_file
 
 # Twice what an nvidia-smi that hangs is given.
 TIMEOUT_S = 20.0
@@ -58,20 +59,30 @@ def _start(name: str, check: Check) -> _Running:
         os.close(writer)
         return _Running(name, pid, answer)
     try:
-        _answer(check, writer)
+        _answer(name, check, writer)
     finally:
         os._exit(0)  # whatever came: this copy of the program goes no further
 
 
-def _answer(check: Check, writer: int) -> None:
+def _answer(name: str, check: Check, writer: int) -> None:
     """Writes the findings, or, of a check with a defect, what came of it."""
     said: object = None
     try:
-        said = [asdict(finding) for finding in check()]
+        said = [asdict(finding) for finding in _looked(name, check)]
     finally:
         error = sys.exc_info()[1]
         with os.fdopen(writer, "w", encoding="utf-8", errors="replace") as file:  # the name of a file may be no text
             json.dump(f"{type(error).__name__}: {error}" if error else said, file, ensure_ascii=False)
+
+
+def _looked(name: str, check: Check) -> list[Finding]:
+    try:
+        return check()
+    except OSError as error:
+        if not error.filename:
+            raise
+        trouble = of_file(error)
+        return [Finding(ERROR, name, f"{trouble.where}: {trouble.what}", trouble.fix)]
 
 
 def _findings(check: _Running, deadline_s: float) -> list[Finding]:

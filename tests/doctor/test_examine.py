@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from launcher.doctor.examine import examine
 from launcher.doctor.finding import Finding
@@ -58,6 +59,14 @@ def test_a_check_that_fails_is_told_with_its_reason() -> None:
         "the check failed: SystemExit: gone",
         "the check failed: it was killed",
     ]
+
+
+def test_a_folder_that_may_not_be_used_is_told_with_what_to_do() -> None:
+    found = examine({"disk": lambda: list(Path("/proc/self/stat/folder").iterdir())})  # type: ignore[arg-type]
+    assert [(each.level, each.subject, each.what) for each in found] == [
+        ("error", "disk", "/proc/self/stat/folder: Not a directory")
+    ]
+    assert "SERVE_HOME" in found[0].fix
 
 
 def test_long_findings_and_names_that_are_no_text_arrive() -> None:
