@@ -245,9 +245,14 @@ SGLANG = [
     # two GPUs
     Case("nccl-interface", "no such network interface", words=["--tp", "2", *NO_GRAPHS], env=NO_NETWORK),
     Case(
+        "watchdog-loading",
+        "a watchdog that is shorter than the first compilation",
+        words=["--tp", "2", "--watchdog-timeout", "20", *NO_GRAPHS],
+    ),
+    Case(
         "scheduler-frozen-serving",
         "the second scheduler stopped while the engine answers",
-        words=["--tp", "2", "--watchdog-timeout", "20", *NO_GRAPHS],
+        words=["--tp", "2", "--watchdog-timeout", "60", *NO_GRAPHS],
         kill=("ready", r"sglang::scheduler_TP1"),
         freeze=True,
         ask=ENDLESS,

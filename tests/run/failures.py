@@ -157,6 +157,17 @@ LOGS = [
     Log("gpu-vllm-0.24.0-core-killed-idle.log", 0, "process-died", "core exited unexpectedly", serving=True),
     Log("gpu-vllm-0.24.0-offline.log", 1, "hub-unreachable", "couldn't connect"),
     Log("gpu-vllm-0.24.0-core-killed-serving.log", 0, "process-died", "core exited unexpectedly", serving=True),
+    Log("gpu-vllm-0.24.0-oom-trial.log", 1, "oom-profile", "^torch.OutOfMemoryError", {"prefill_tokens": "1000000"}),
+    Log("gpu-vllm-0.24.0-oom-first.log", 1, "oom", "CUDA error: out of memory"),
+    Log("gpu-vllm-0.24.0-nccl-interface.log", 1, "nccl-error", "NCCL error: invalid usage"),
+    Log("gpu-vllm-0.24.0-out-of-vocabulary.log", 0, "out-of-vocabulary", "srcIndex < srcSelectDimSize", serving=True),
+    Log("gpu-vllm-0.24.0-worker-killed-serving.log", 0, "process-died", "VllmWorker-1 died", serving=True),
+    Log("gpu-vllm-0.24.0-worker-frozen-serving.log", 0, "hung", "RPC call to sample_tokens timed out", serving=True),
+    Log("gpu-sglang-0.5.17-oom-first.log", -9, "oom", "CUDA error: out of memory"),
+    Log("gpu-sglang-0.5.17-nccl-interface.log", -9, "nccl-error", "NCCL error: invalid usage"),
+    Log("gpu-sglang-0.5.17-out-of-vocabulary.log", -9, "cuda-error", "device-side assert triggered"),
+    Log("gpu-sglang-0.5.17-watchdog-loading.log", -9, "hung", "watchdog timeout"),
+    Log("gpu-sglang-0.5.17-scheduler-frozen-serving.log", None, "hung", "watchdog timeout", serving=True),
     Log("gpu-sglang-0.5.17-oom-load-in-use.log", -9, "oom-load", "^torch.OutOfMemoryError"),
     Log("gpu-sglang-0.5.17-oom-load.log", -9, "oom-load", "^torch.OutOfMemoryError", {"weights": "fp8"}),
     Log("gpu-sglang-0.5.17-no-kv-memory.log", -9, "no-kv-memory", "memory for the (?:cache blocks|KV cache)", {"memory_fraction": "0.21"}),
@@ -191,12 +202,7 @@ LOGS = [
 # The causes without a real log, whose words were read only, and what a log of each would take.
 UNSEEN = {
     "number-format": "a GPU older than Ampere",
-    "oom-profile": "memory of a GPU that goes between load and trial run: what was tried ended as oom-load",
-    "oom": "an allocation outside of all stages that have a cause of their own",
     "gpu-hardware": "a broken GPU",
-    "cuda-error": "a kernel with a bug",
-    "nccl-error": "several GPUs, and a broken link between them",
-    "hung": "an engine that hangs for as long as its watchdog waits",
     "cache-leak": "a bug in an engine's account of its cache",
 }
 
