@@ -98,7 +98,7 @@ def ready(bench: Bench) -> dict[str, Any]:
 def detect(bench: Bench) -> dict[str, Any]:
     """Late words."""
     engines = {"stand-in": (bench.fake, DETECTIONS), "vLLM": (bench.real, REAL_DETECTIONS)}
-    return readiness.detect(bench.against(), engines, bench.folder / "detect", BARS["detected_s"])
+    return readiness.detect(bench.against(apart=True), engines, bench.folder / "detect", BARS["detected_s"])
 
 
 def ps(bench: Bench) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 # Exit codes. 1: something ran and failed. 2: asked for something impossible; nothing was started, nothing written.
 FAILED = 1
 USAGE = 2
+INCURABLE = 78  # EX_CONFIG of sysexits.h: it failed, and another start would end the same way; systemd tries none
 INTERRUPTED = 130  # by Ctrl-C, as a shell counts it
 
 
@@ -15,7 +16,7 @@ class ServeError(Exception):
         what: one sentence: what is wrong, with the value that is.
         where: the place of it (``file:line``, a variable, an argument, a log's path), if there is one.
         fix: what the user can do now, if we know.
-        code: the exit code, ``USAGE`` or ``FAILED``.
+        code: the exit code, ``USAGE``, ``FAILED`` or ``INCURABLE``.
         problems: further errors of the same request; all are shown, the first gives the exit code.
     """
 

@@ -35,6 +35,15 @@ def plan(request: Request) -> Command:
     Raises:
         ServeError: anything about the request that is wrong, all of it at once where possible.
     """
+    return resolved(request)[0]
+
+
+def resolved(request: Request) -> tuple[Command, Deployment]:
+    """The command for a request, and the keys that it was made of.
+
+    Raises:
+        ServeError: as `plan`.
+    """
     stack = layers(request)
     settings = layering.merge(stack)
     target = find_target(settings)
@@ -47,7 +56,7 @@ def plan(request: Request) -> Command:
     found = model(deployment)
     if found.demo:
         deployment = _with_demo_draft(deployment)
-    return _said_aloud(render(deployment, target, found, request.name), deployment)
+    return _said_aloud(render(deployment, target, found, request.name), deployment), deployment
 
 
 def _flags_of(target: Target, settings: Layer) -> Catalog:

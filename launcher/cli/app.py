@@ -25,6 +25,7 @@ from launcher.cli import (
     migrate,
     presets,
     releases,
+    service,
     smoke,
 )
 from launcher.cli.options import PASS_ON, Grouped, takes_deployment
@@ -58,6 +59,7 @@ app.command()(releases.releases)
 app.add_typer(presets.app, name="presets")
 app.add_typer(engines.app, name="engines")
 app.add_typer(key.app, name="key")
+app.add_typer(service.app, name="service")
 
 
 @app.callback(invoke_without_command=True)

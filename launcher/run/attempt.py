@@ -120,8 +120,9 @@ class Attempt:
     def run(self) -> Ended:
         """Until a signal, the engine's end, or the end of our patience; between events this process sleeps."""
         while True:
-            pause_s = _LOOK_S if self.ready_s is None else _PULSE_S
+            pause_s = self.status.manager.period_s(_LOOK_S if self.ready_s is None else _PULSE_S)
             if number := self.signals.wait(pause_s, self.process.changed):
+                self.status.manager.stopping(f"stopping: {signal.Signals(number).name}")
                 self.stop(f"{signal.Signals(number).name}: stopping {self.title}")
                 return Ended(f"stopped by {signal.Signals(number).name}", signal=number, served=bool(self.ready_s))
             status = self.process.poll()
@@ -152,6 +153,7 @@ class Attempt:
             what = f"{self.title} has made no progress for {self.activity.quiet_s:.0f} s"
             where = f"in the phase {self.progress.phase!r}: the last was {self.activity.last}; {probe.last}"
             return self.give_up("stalled", f"{what}, {where}")
+        self.status.manager.progresses(command.stall_timeout_s - self.activity.quiet_s)
         if probe.listening and not self.asked:
             self.asked = True
             self.status.phase("asking for a first token", now_s - self.start_s)
@@ -163,11 +165,14 @@ class Attempt:
             self.status.pulse(pulse)
         if self.watch.verdict.state == "hung":
             return self.give_up("hung", f"{self.title} hangs: {self.watch.verdict.why}")
+        if self.watch.verdict.state == "healthy":
+            self.status.manager.well()
         return None
 
     def give_up(self, cause: str, what: str, grace_s: float | None = None) -> Ended:
         """Stop an engine that does not do what it should."""
         self.status.events.add(cause, what)
+        self.status.manager.well()  # it is seen to
         lines = tuple(self.log.tail)
         self.stop(f"stopping {self.title}", grace_s)
         restartable, advice = _GIVEN_UP[cause]

@@ -12,6 +12,7 @@ from launcher.errors import ServeError
 from launcher.run.events import Events
 from launcher.run.health.watchdog import Pulse
 from launcher.run.instances import PULSE, RECORD, Claim
+from launcher.run.notify import Notifier
 from launcher.run.record import SERVING, STARTING, STOPPING, Record, now_s
 from launcher.run.secrets import write_private
 
@@ -59,19 +60,20 @@ class Observer(Protocol):
 
 
 class Status:
-    """One run as others see it.
+    """One run as others see it: its observer, those who read the record, and the service manager.
 
     A record or an event that cannot be written (a full disk) does not stop a server that runs; the record is written
     again as soon as that is possible, and also when somebody damaged it.
     """
 
-    def __init__(self, held: Claim, record: Record, observer: Observer) -> None:
+    def __init__(self, held: Claim, record: Record, observer: Observer, manager: Notifier) -> None:
         """Write the first record.
 
         Raises:
             ServeError: it cannot be written: nothing is started on a full disk.
         """
         self.record, self.observer, self.events = record, observer, Events(held.folder)
+        self.manager = manager
         self._held = held
         self._pulse: Pulse | None = None
         held.record(record)
@@ -96,6 +98,7 @@ class Status:
     def phase(self, name: str, elapsed_s: float) -> None:
         """Another phase of the start."""
         self.observer.phase(name, elapsed_s)
+        self.manager.status(f"starting: {name}")
         self.update(state=STARTING, detail=name)
 
     def ready(self, report: Ready) -> None:
@@ -104,6 +107,7 @@ class Status:
         self.events.add(
             "ready", f"ready after {report.seconds:.1f} s", seconds=round(report.seconds, 2), **report.facts
         )
+        self.manager.ready(f"serving {report.served_name} at {report.base_url}")
         self.observer.ready(report)
 
     def stopping(self, why: str) -> None:

@@ -15,16 +15,17 @@ from launcher.engines import catalog
 from launcher.engines.command import Command
 from launcher.engines.meanings import BY_NAME
 from launcher.engines.release import Release
-from launcher.errors import FAILED, ServeError
+from launcher.errors import FAILED, INCURABLE, ServeError
 from launcher.host import gpu_memory, ports
 from launcher.run import record
 from launcher.run.attempt import Attempt, Ended
 from launcher.run.failures import causes
 from launcher.run.failures.diagnose import Diagnosis
-from launcher.run.failures.restarts import Restarts
+from launcher.run.failures.restarts import Answer, Restarts
 from launcher.run.health import metrics, phases, stall
 from launcher.run.health.client import asked_by_us
 from launcher.run.instances import Claim, claim, refuse_taken, running
+from launcher.run.notify import Notifier
 from launcher.run.output.log import Log
 from launcher.run.owners import MARKER
 from launcher.run.record import STARTING, STOPPED, Record, boot, now_s
@@ -65,7 +66,7 @@ def launch(asked: Launch, observer: Observer) -> int:
 
     Raises:
         ServeError: code 2 if the port, the name or the key cannot be had: nothing is started then. Code 1 if the engine
-            ends by itself, however it ends, hangs, or does not become ready.
+            ends by itself, however it ends, hangs, or does not become ready; 78 where another start would end so too.
     """
     command = asked.command
     with Signals() as signals:
@@ -115,9 +116,10 @@ class _Run:
         command = asked.command
         _load_rules(command.target.release)
         self.asked, self.signals, self.held, self.key = asked, signals, held, key
+        self.manager = Notifier()
         self.run = secrets.token_hex(8)
         held.begin(self.run)
-        self.status = Status(held, _record(command, self.run, held, asked.request), observer)
+        self.status = Status(held, _record(command, self.run, held, asked.request), observer, self.manager)
         self.restarts = Restarts(command.restart)
         self.attempt: Attempt | None = None
         self.log = Log(held.log, to_scrub(command, key), self.line)
@@ -150,7 +152,7 @@ class _Run:
                 if answer.delay_s is None:
                     said = "; ".join(filter(None, (diagnosis.title, diagnosis.line, answer.why)))
                     self.status.events.add("failed", said, cause=diagnosis.cause)
-                    raise self.failed(ended, diagnosis, answer.why)
+                    raise self.failed(ended, diagnosis, answer)
                 self.status.update(state=STARTING, detail=f"{ended.what}; {answer.why}")
                 self.status.note("restart", f"{diagnosis.title}; {answer.why}", cause=diagnosis.cause)
                 if (number := self.pause(answer.delay_s)) is not None:
@@ -211,11 +213,12 @@ class _Run:
         """Wait; the signal that asked to stop meanwhile, or None."""
         end_s = time.monotonic() + delay_s
         while (left_s := end_s - time.monotonic()) > 0:
-            if (number := self.signals.wait(left_s)) is not None:
+            self.manager.progresses(left_s)
+            if (number := self.signals.wait(self.manager.period_s(left_s))) is not None:
                 return number
         return None
 
-    def failed(self, ended: Ended, diagnosis: Diagnosis, why: str) -> ServeError:
+    def failed(self, ended: Ended, diagnosis: Diagnosis, answer: Answer) -> ServeError:
         """The error that says what happened, the line that decides, and what to change."""
         what = ended.what
         if diagnosis.title not in what:
@@ -225,12 +228,13 @@ class _Run:
             lines = [line for line in ended.lines if not asked_by_us(line)][-_SHOWN_LINES:]
             what += "\nits last lines:" if lines else "" if ended.lines else "\nit wrote nothing"
         what += "".join(f"\n  {line}" for line in lines)
-        if why:
-            what += f"\n{why}"
+        if answer.why:
+            what += f"\n{answer.why}"
         fix = diagnosis.advice
         if (changes := _possible(diagnosis.changes)) and self.asked.line:
             fix = "\n     ".join(filter(None, (fix, self.asked.line(changes))))
-        return ServeError(what, where=str(self.log.path), fix=fix, code=FAILED)
+        self.manager.status(f"failed: {diagnosis.title}")
+        return ServeError(what, where=str(self.log.path), fix=fix, code=INCURABLE if answer.final else FAILED)
 
 
 def _possible(changes: Mapping[str, str]) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""A command as a systemd unit. Nothing here yet: `systemd/serve@.service` runs `serve launch` as it is."""
+"""Servers as services of systemd: what a deployment becomes on the disk, and what systemd is asked to do with it."""

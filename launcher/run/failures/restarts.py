@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from launcher.run.failures.diagnose import Diagnosis
+from launcher.run.failures.diagnose import UNKNOWN, Diagnosis
 
 MOST, WINDOW_S = 5, 3600.0
 _FIRST_S, _LONGEST_S = 2.0, 120.0
@@ -20,10 +20,12 @@ class Answer:
     Attributes:
         delay_s: seconds until the next start; None if there is none.
         why: in a sentence.
+        final: whether nobody else should start it again either.
     """
 
     delay_s: float | None
     why: str
+    final: bool = False
 
 
 class Restarts:
@@ -47,18 +49,18 @@ class Restarts:
             served: whether the engine has been ready in this run, with the same command.
             now_s: on a clock that does not jump.
         """
+        incurable = not diagnosis.restartable and diagnosis.cause != UNKNOWN
         if not self._allowed:
-            return Answer(None, "")
-        if diagnosis.cause == "unknown":
-            if not served:
-                return Answer(None, "not started again: it never served, and the cause is not known")
-        elif not diagnosis.restartable:
-            return Answer(None, "not started again: another start cannot cure that")
+            return Answer(None, "", incurable)
+        if incurable:
+            return Answer(None, "not started again: another start cannot cure that", final=True)
+        if diagnosis.cause == UNKNOWN and not served:
+            return Answer(None, "not started again: it never served, and the cause is not known")
         while self._at_s and now_s - self._at_s[0] > WINDOW_S:
             self._at_s.popleft()
         count = len(self._at_s)
         if count >= MOST:
-            return Answer(None, f"given up: started again {count} times within {WINDOW_S / 60:.0f} min")
+            return Answer(None, f"given up: started again {count} times within {WINDOW_S / 60:.0f} min", final=True)
         self._at_s.append(now_s)
         delay_s = min(_FIRST_S * 2**count, _LONGEST_S) * (0.5 + self._jitter())
         return Answer(

@@ -1,0 +1,252 @@
+"""`serve service`: servers that systemd starts, watches and starts again."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from launcher.cli import show
+from launcher.cli.options import PASS_ON, Grouped, takes_deployment
+from launcher.config.request import Request
+from launcher.errors import ServeError
+
+if TYPE_CHECKING:
+    from launcher.config.resolve import Deployment
+    from launcher.engines.command import Command
+    from launcher.service.scope import Scope
+
+app = typer.Typer(
+    help="Serve with systemd: starts with the host, restarts after failures.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The instance's name, as serve service list has it.")]
+User = Annotated[bool, typer.Option("--user", help="A service of your own user, not of the host.")]
+Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
+
+
+def install(
+    request: Request,
+    user: User = False,
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start it now, and wait until it serves.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and write nothing.")] = False,
+) -> None:
+    """Make a service of a deployment: NAME, then what serve launch takes. Again, it changes what has changed."""
+    from launcher.models.checkpoint import ensure  # noqa: PLC0415 - not needed for --help
+    from launcher.service import install, systemd  # noqa: PLC0415
+
+    scope = _scope(user=user, change=not dry_run)
+    command, deployment = _planned(request, scope)
+    name, key = command.name, install.key_file(command, scope)
+    if dry_run:
+        for file in install.files(command, deployment, scope, key):
+            text = "(the API key)\n" if file.path == scope.key(name) else file.text
+            print(f"# {file.path}\n{text}")
+        return
+    ensure(command.checkpoint, command.revision, command.source)
+    if not user:
+        install.refuse_closed(command)
+    changed = install.install(command, deployment, scope)
+    changed += install.enable(scope, name)
+    for each in changed:
+        print(f"changed: {each}")
+    seen = systemd.see(scope, name)
+    if start and (changed or seen.state != "active"):
+        systemd.bring_up(scope, name, "restart" if seen.state == "active" else "start", print)
+    elif not changed:
+        print("nothing to change")
+    if start:
+        said = f"; the API key: {key}" if key else ""
+        print(f"{name} serves {command.served_name} at {command.base_url}{said}")
+
+
+def _planned(request: Request, scope: Scope) -> tuple[Command, Deployment]:
+    from launcher.plan import resolved  # noqa: PLC0415 - not needed for --help
+
+    name, words = (request.words[0], request.words[1:]) if request.words else ("", ())
+    if not name or name.startswith("-") or request.name:
+        fix = f"serve service install NAME{scope.option} MODEL ..., where NAME is the instance's"
+        raise ServeError("a service has a name, which comes first", where="NAME", fix=fix)
+    command, deployment = resolved(replace(request, words=words, name=name))
+    _refuse_not_installed(command, scope)
+    return command, deployment
+
+
+def _refuse_not_installed(command: Command, scope: Scope) -> None:
+    if command.target.installed:
+        return
+    release = command.target.release
+    device = " --device cpu" if command.target.device == "cpu" else ""
+    home = "" if scope.user else f"SERVE_HOME={os.environ['SERVE_HOME']} "
+    fix = f"{home}serve engines install {release}{device}"
+    raise ServeError(f"{release.title} is not installed where the service looks for it", fix=fix)
+
+
+app.command("install", cls=Grouped, context_settings=PASS_ON)(takes_deployment(install))
+
+
+@app.command()
+def uninstall(name: Name, user: User = False) -> None:
+    """Stop a service and take away everything that was made for it."""
+    from launcher.service import install  # noqa: PLC0415 - not needed for --help
+
+    for path in install.uninstall(_scope(user=user), name):
+        print(f"removed: {path}")
+
+
+@app.command()
+def start(name: Name, user: User = False) -> None:
+    """Start a service, and wait until it serves."""
+    _bring_up(name, "start", user=user)
+
+
+@app.command()
+def restart(name: Name, user: User = False) -> None:
+    """Stop a service and start it again, and wait until it serves."""
+    _bring_up(name, "restart", user=user)
+
+
+@app.command()
+def stop(name: Name, user: User = False) -> None:
+    """Stop a service; it starts again with the host."""
+    from launcher.service import systemd  # noqa: PLC0415 - not needed for --help
+    from launcher.service.scope import unit  # noqa: PLC0415
+
+    scope = _scope(user=user)
+    _known(scope, name)
+    systemd.systemctl(scope, "stop", unit(name))
+    print(f"{name} is stopped")
+
+
+@app.command()
+def enable(name: Name, user: User = False) -> None:
+    """Start a service with the host from now on."""
+    from launcher.service import install  # noqa: PLC0415 - not needed for --help
+
+    scope = _scope(user=user)
+    _known(scope, name)
+    print("\n".join(install.enable(scope, name)) or "nothing to change")
+
+
+@app.command()
+def disable(name: Name, user: User = False) -> None:
+    """Start a service with the host no more; it goes on if it runs."""
+    from launcher.service import systemd  # noqa: PLC0415 - not needed for --help
+    from launcher.service.scope import unit  # noqa: PLC0415
+
+    scope = _scope(user=user)
+    _known(scope, name)
+    systemd.systemctl(scope, "disable", unit(name))
+    print(f"{unit(name)} starts when it is told to")
+
+
+@app.command()
+def upgrade(
+    name: Name,
+    user: User = False,
+    engine: Annotated[
+        str | None, typer.Option("--engine", metavar="ENGINE@VERSION", help="The newest one on this host unless given.")
+    ] = None,
+) -> None:
+    """Serve with another engine release; if it does not serve, go back to the one before."""
+    from launcher.service import upgrade  # noqa: PLC0415 - not needed for --help
+
+    scope = _scope(user=user)
+    _known(scope, name)
+    if engine is None:
+        engine = upgrade.engine_of(scope, name)
+    command, wanted = upgrade.planned(scope, name, engine)
+    _refuse_not_installed(command, scope)
+    done = upgrade.upgrade(scope, name, wanted, print)
+    print(f"{name} serves with {command.target.release.title}" if done else "nothing to change")
+
+
+@app.command("list")
+def list_(user: User = False, json: Json = False) -> None:
+    """List the services, their states, and whether they start with the host."""
+    from launcher.service import systemd  # noqa: PLC0415 - not needed for --help
+
+    scope = _scope(user=user, change=False)
+    found = {name: systemd.see(scope, name) for name in scope.names()}
+    if json:
+        show.as_json([{"name": name, **dataclasses.asdict(each)} for name, each in found.items()])
+    elif found:
+        rows = [
+            (name, each.state, "yes" if each.enabled else "no", str(each.restarts or ""), each.text)
+            for name, each in found.items()
+        ]
+        show.table(("name", "state", "at boot", "restarts", "status"), rows, ("restarts",))
+    else:
+        print(f"no services; serve service install NAME{scope.option} MODEL makes one")
+
+
+@app.command()
+def status(name: Name, user: User = False) -> None:
+    """Show what systemd knows of a service, as systemctl status does."""
+    from launcher.service.scope import unit  # noqa: PLC0415 - not needed for --help
+
+    scope = _scope(user=user, change=False)
+    _known(scope, name)
+    _become("systemctl", *scope.flags, "status", "--no-pager", unit(name))
+
+
+@app.command()
+def logs(
+    name: Name,
+    user: User = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="From then on, such as 10m or 9:00.")
+    ] = None,
+) -> None:
+    """Show the journal of a service."""
+    from launcher.service.scope import unit  # noqa: PLC0415 - not needed for --help
+
+    scope = _scope(user=user, change=False)
+    _known(scope, name)
+    words = ["journalctl", *scope.flags, "--unit" if not user else "--user-unit", unit(name), "--no-pager"]
+    words += ["--follow"] if follow else []
+    words += (
+        [f"--since=-{since}" if since[:1].isdigit() and since[-1:] in "smhd" else f"--since={since}"] if since else []
+    )
+    _become(*words)
+
+
+def _become(program: str, *words: str) -> None:
+    """Programs of systemd know terminals, pagers and signals; what is left for us is to be them."""
+    try:
+        os.execvp(program, [program, *words])  # noqa: S606 - no shell
+    except OSError as error:
+        raise ServeError(f"cannot be run: {error.strerror}", where=program) from None
+
+
+def _scope(*, user: bool, change: bool = True) -> Scope:
+    """Whose services; of the host's, our own folders are those of the account from here on."""
+    from launcher.service import scope, systemd  # noqa: PLC0415 - not needed for --help
+
+    found = scope.of(user=user)
+    systemd.require(found)
+    if change:
+        scope.refuse_others(found)
+    if not user:
+        os.environ["SERVE_HOME"] = str(scope.HOME)
+    return found
+
+
+def _known(scope: Scope, name: str) -> None:
+    from launcher.service import install  # noqa: PLC0415 - not needed for --help
+
+    install.known(scope, name)
+
+
+def _bring_up(name: str, verb: str, *, user: bool) -> None:
+    from launcher.service import systemd  # noqa: PLC0415 - not needed for --help
+
+    scope = _scope(user=user)
+    _known(scope, name)
+    systemd.bring_up(scope, name, verb, print)
+    print(f"{name}: {systemd.see(scope, name).text}")

@@ -1,0 +1,144 @@
+"""systemd, asked and told through its own programs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.errors import FAILED, ServeError
+from launcher.service.scope import Scope, unit
+
+_ASK_S = 60.0
+_LOOK_S = 0.25
+_JOURNAL_LINES = 20
+_PROPERTIES = ("ActiveState", "SubState", "Result", "StatusText", "MainPID", "NRestarts", "UnitFileState")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What systemd says of an instance.
+
+    Attributes:
+        state: ``active``, ``activating``, ``failed`` ...
+        sub: ``running``, ``start``, ``auto-restart`` ...
+        result: of the last run: ``success``, ``exit-code``, ``watchdog`` ...
+        text: what serve said last.
+        pid: of serve, 0 without one.
+        restarts: how often systemd started it again.
+        enabled: whether it starts with the host.
+    """
+
+    state: str
+    sub: str
+    result: str
+    text: str
+    pid: int
+    restarts: int
+    enabled: bool
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is to come of a start."""
+        return self.state in {"active", "failed", "inactive"}
+
+
+def require(scope: Scope) -> None:
+    """Refuse a host that systemd does not run.
+
+    Raises:
+        ServeError: it does not, or the user has no manager of their own.
+    """
+    if not Path("/run/systemd/system").is_dir() or not shutil.which("systemctl"):
+        raise ServeError("this host does not run systemd", fix="serve launch --detach serves in the background")
+    if scope.user and not os.environ.get("XDG_RUNTIME_DIR"):
+        fix = "log in as this user (not by su), or: export XDG_RUNTIME_DIR=/run/user/$(id -u)"
+        raise ServeError("this user's systemd cannot be reached", where="XDG_RUNTIME_DIR", fix=fix)
+
+
+def systemctl(scope: Scope, *words: str) -> str:
+    """Run systemctl; its output.
+
+    Raises:
+        ServeError: it failed, with what it said.
+    """
+    argv = ["systemctl", *scope.flags, *words]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_ASK_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise ServeError(f"systemd did not answer within {_ASK_S:.0f} s", where=" ".join(argv), code=FAILED) from None
+    if done.returncode:
+        raise ServeError(done.stderr.strip() or "it failed", where=" ".join(argv), code=FAILED)
+    return done.stdout
+
+
+def see(scope: Scope, name: str) -> Seen:
+    """What systemd says of an instance now."""
+    words = ["show", unit(name), *(f"--property={each}" for each in _PROPERTIES)]
+    told = dict(line.partition("=")[::2] for line in systemctl(scope, *words).splitlines())
+    number = {each: int(told.get(each) or 0) for each in ("MainPID", "NRestarts")}
+    return Seen(
+        told.get("ActiveState", ""),
+        told.get("SubState", ""),
+        told.get("Result", ""),
+        told.get("StatusText", ""),
+        number["MainPID"],
+        number["NRestarts"],
+        told.get("UnitFileState") == "enabled",
+    )
+
+
+def follow(scope: Scope, name: str) -> Iterator[Seen]:
+    """What changes while an instance starts, until it is active or has failed for good."""
+    before = None
+    while True:
+        seen = see(scope, name)
+        if seen != before:
+            before = seen
+            yield seen
+        if seen.settled:
+            return
+        time.sleep(_LOOK_S)
+
+
+def last_words(scope: Scope, name: str) -> str:
+    """The last lines that an instance's last run left in the journal."""
+    run = systemctl(scope, "show", unit(name), "--property=InvocationID", "--value").strip()
+    which = [f"_SYSTEMD_INVOCATION_ID={run}"] if run else ["--unit", unit(name)]
+    argv = ["journalctl", *scope.flags, "--no-pager", "--output=cat", f"--lines={_JOURNAL_LINES}", *which]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        return subprocess.run(argv, capture_output=True, text=True, timeout=_ASK_S, check=False).stdout.strip()
+    return ""
+
+
+def bring_up(scope: Scope, name: str, verb: str, show: Callable[[str], None]) -> None:
+    """Start or restart an instance, and wait until it serves.
+
+    Args:
+        scope: whose.
+        name: the instance.
+        verb: ``start`` or ``restart``.
+        show: takes each word of how far it is.
+
+    Raises:
+        ServeError: it failed, with what it said in the journal.
+    """
+    with contextlib.suppress(ServeError):  # of a unit that never failed
+        systemctl(scope, "reset-failed", unit(name))
+    systemctl(scope, verb, "--no-block", unit(name))
+    seen, told = see(scope, name), ""
+    for seen in follow(scope, name):
+        text = f"{seen.sub}: it ended ({seen.result}) and is started again" if seen.sub == "auto-restart" else seen.text
+        if text and text != told:
+            told = text
+            show(text)
+    if seen.state != "active":
+        said = last_words(scope, name)
+        fix = f"serve service logs {name}{scope.option}; systemctl {' '.join([*scope.flags, 'status'])} {unit(name)}"
+        what = f"{unit(name)} is {seen.state} ({seen.result})"
+        raise ServeError("\n  ".join([what, *said.splitlines()]), fix=fix, code=FAILED)

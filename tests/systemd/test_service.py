@@ -1,0 +1,290 @@
+"""`serve service` and the units on a real systemd, with a fake engine: each test has an instance of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.systemd.conftest import HOME, Host, Service
+
+Make = Callable[..., Service]
+
+
+def test_installed_serving_and_the_same_again(host: Host, service: Make) -> None:
+    one = service()
+    done = one.install("--preset", "balanced", "--api-key", "auto")
+    assert done.returncode == 0, done.stderr + host.journal(one.name)
+    assert f"serves demo at http://127.0.0.1:{one.port}" in done.stdout
+    told = host.show(one.name)
+    assert (told["ActiveState"], told["SubState"], told["Type"], told["UnitFileState"]) == (
+        "active", "running", "notify", "enabled"
+    )  # fmt: skip
+    assert told["StatusText"] == f"serving demo at http://127.0.0.1:{one.port}"
+    assert host.run("stat", "--format=%a %U", f"/etc/serve/{one.name}.key").stdout == "600 root\n"
+    assert host.run("stat", "--format=%U", f"/proc/{told['MainPID']}").stdout == "serve\n"
+    again = one.install("--preset", "balanced", "--api-key", "auto")
+    assert (again.returncode, again.stdout.splitlines()[0]) == (0, "nothing to change")
+    assert host.show(one.name)["MainPID"] == told["MainPID"]
+
+
+def test_the_key_is_asked_for_and_told_to_nobody(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--api-key", "auto", print_key=1).returncode == 0
+    key = host.read(f"/etc/serve/{one.name}.key").strip()
+    url = f"http://127.0.0.1:{one.port}/v1/models"  # the network is this machine's
+    assert requests.get(url, timeout=10).status_code == 401
+    assert requests.get(url, headers={"Authorization": f"Bearer {key}"}, timeout=10).status_code == 200
+    assert key not in host.journal(one.name)
+    assert key not in host.read(f"/etc/serve/{one.name}.yaml")
+    assert key not in host.run("systemctl", "show", f"serve@{one.name}").stdout
+    for pid in host.processes(one.name):
+        assert key not in host.run("cat", f"/proc/{pid}/cmdline").stdout
+    everything = host.run("grep", "--recursive", "--files-with-matches", "--fixed-strings", key, "/etc", str(HOME))
+    assert everything.stdout.split() == [f"/etc/serve/{one.name}.key"]
+
+
+def test_active_means_ready_and_a_long_start_is_given_time(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--no-start", start_s=6).returncode == 0
+    assert one.state == "inactive"
+    one.override(TimeoutStartSec=3)  # shorter than the start
+    host.run("systemctl", "start", "--no-block", f"serve@{one.name}")
+    assert host.until(one.name, StatusText="starting: starting the engine")["ActiveState"] == "activating"
+    assert host.until(one.name, ActiveState="active")["Result"] == "success"
+
+
+def test_a_wrong_key_fails_with_its_reason_and_is_not_tried_again(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--api-key", "auto", "--no-start").returncode == 0
+    host.run("sh", "-c", f"echo short > /etc/serve/{one.name}.key")
+    done = host.serve("service", "start", one.name)
+    assert done.returncode == 1
+    assert "cannot be a key" in done.stderr or "characters" in done.stderr, done.stderr
+    assert "short" not in done.stderr.replace("shorter", "")
+    told = host.show(one.name)
+    assert (told["ActiveState"], told["ExecMainStatus"], told["NRestarts"]) == ("failed", "2", "0")
+
+
+def test_what_another_start_cannot_cure_is_not_tried_again(host: Host, service: Make) -> None:
+    one = service()
+    done = one.install("--context-length", "8192", room=4096)
+    assert done.returncode == 1
+    assert "the KV cache has no room" in done.stderr
+    told = host.show(one.name)
+    assert (told["ActiveState"], told["ExecMainStatus"], told["NRestarts"]) == ("failed", "78", "0")
+    assert told["StatusText"].startswith("failed: the KV cache has no room")
+
+
+def test_a_server_that_ends_is_started_again_up_to_a_limit(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--no-start", end_after_ready=1, end_after_s=0.1).returncode == 0
+    one.override(RestartSec="100ms", StartLimitBurst=3, StartLimitIntervalSec=600)
+    host.run("systemctl", "start", "--no-block", f"serve@{one.name}")
+    told = host.until(one.name, ActiveState="failed")
+    assert told["NRestarts"] in {"2", "3"}, told["NRestarts"]
+    assert host.processes(one.name) == []
+
+
+def test_a_hung_engine_is_found_out_and_replaced(host: Host, service: Make) -> None:
+    """By serve itself, which says why."""
+    one = service()
+    assert one.install("--hang-timeout", "6", "--no-start", hang="core", hang_s=1).returncode == 0
+    one.override(RestartSec="100ms")
+    host.run("systemctl", "start", f"serve@{one.name}")
+    engine = one.engine()
+    ask(one)
+    host.until(one.name, NRestarts="1", ActiveState="active")
+    assert one.engine() != engine
+    assert "hangs: " in host.journal(one.name)
+
+
+def test_the_watchdog_is_not_fed_while_no_token_can_flow(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--hang-timeout", "60", "--no-start", hang="core", hang_s=1).returncode == 0
+    one.override(RestartSec="100ms", WatchdogSec=9)
+    host.run("systemctl", "start", f"serve@{one.name}")
+    engine = one.engine()
+    ask(one)
+    host.until(one.name, NRestarts="1", ActiveState="active")  # after 30 s of suspicion, and nine more
+    assert "Watchdog timeout" in host.journal(one.name)
+    assert host.run("kill", "-0", str(engine)).returncode  # it went with its supervisor
+
+
+def test_the_watchdog_replaces_a_supervisor_that_does_nothing(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--no-start").returncode == 0
+    one.override(RestartSec="100ms", WatchdogSec=6)
+    host.run("systemctl", "start", f"serve@{one.name}")
+    first, engine = host.show(one.name)["MainPID"], one.engine()
+    time.sleep(8)  # longer than the watchdog waits: it is fed
+    assert host.show(one.name)["MainPID"] == first
+    host.run("kill", "-STOP", first)
+    told = host.until(one.name, NRestarts="1", ActiveState="active")
+    assert told["MainPID"] != first
+    assert host.run("kill", "-0", str(engine)).returncode
+
+
+def test_a_stop_leaves_nothing_and_is_no_failure(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install(grandchild=1, ignore_term=1).returncode == 0
+    pids = host.processes(one.name)
+    assert len(pids) >= 3
+    done = host.serve("service", "stop", one.name)
+    assert done.returncode == 0, done.stderr
+    told = host.show(one.name)
+    assert (told["ActiveState"], told["Result"]) == ("inactive", "success")
+    assert not [pid for pid in pids if not host.run("kill", "-0", str(pid)).returncode]
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{one.port}/health", timeout=10)
+
+
+def test_a_changed_deployment_is_served_and_an_upgrade_that_fails_is_taken_back(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--engine", "vllm@0.32.0").returncode == 0
+    changed = one.install("--engine", "vllm@0.32.0", "--context-length", "4096")
+    assert changed.stdout.splitlines()[0] == f"changed: /etc/serve/{one.name}.yaml"
+    assert "4096" in host.run("cat", f"/proc/{one.engine()}/cmdline").stdout
+    before = host.read(f"/etc/serve/{one.name}.yaml")
+    failed = host.serve("service", "upgrade", one.name)  # the newest, 0.33.0, cannot be imported
+    assert failed.returncode == 1
+    assert "a_package_that_is_not_there" in failed.stderr
+    assert f"{one.name} serves as before" in failed.stderr
+    assert (host.read(f"/etc/serve/{one.name}.yaml"), one.state) == (before, "active")
+    same = host.serve("service", "upgrade", one.name, "--engine", "vllm@0.32.0")
+    assert (same.returncode, same.stdout) == (0, "nothing to change\n")
+
+
+def test_it_starts_with_the_host_after_the_network(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--no-start").returncode == 0
+    assert "network-online.target" in host.show(one.name)["After"].split()
+    host.run("systemctl", "start", "--no-block", "multi-user.target")  # what a boot starts
+    host.until(one.name, ActiveState="active")
+    assert host.serve("service", "disable", one.name).returncode == 0
+    assert host.show(one.name)["UnitFileState"] == "disabled"
+    assert host.serve("service", "enable", one.name).returncode == 0
+    assert host.show(one.name)["UnitFileState"] == "enabled"
+
+
+def test_a_reload_of_systemd_disturbs_nothing(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install().returncode == 0
+    before = host.show(one.name)
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "daemon-reexec")
+    after = host.until(one.name, ActiveState="active")
+    assert (after["MainPID"], after["StatusText"]) == (before["MainPID"], before["StatusText"])
+
+
+def test_values_with_blanks_percent_signs_and_quotes_arrive(host: Host, service: Make, tmp_path: Path) -> None:
+    one = service()
+    text = "a b%i \"c\" 'd' $HOME \\n é"
+    assert one.install("--no-start").returncode == 0
+    model = tmp_path / "mo del %i \"x\" 'y' $HOME"
+    host.run("cp", "--recursive", f"{HOME}/data/models/demo-1", str(model))
+    words = [
+        "--engine",
+        "vllm@0.32.0",
+        "--port",
+        str(one.port),
+        "--set",
+        f"env.TEXT={text}",
+        "--served-name",
+        text.replace("é", "e"),
+    ]
+    tmp_path.parent.chmod(0o755)
+    tmp_path.parent.parent.chmod(0o755)
+    done = host.serve("service", "install", one.name, str(model), *words)
+    assert done.returncode == 0, done.stderr + host.journal(one.name)
+    pid = one.engine()
+    assert f"TEXT={text}" in host.run("cat", f"/proc/{pid}/environ").stdout.split("\0")
+    words = host.run("cat", f"/proc/{pid}/cmdline").stdout.split("\0")
+    assert str(model) in words
+    assert text.replace("é", "e") in words
+
+
+def test_an_eagle3_service_and_a_plain_one_side_by_side(host: Host, service: Make) -> None:
+    plain, drafted = service("-a"), service("-b")
+    assert plain.install("--preset", "balanced", "--set", "env.CUDA_VISIBLE_DEVICES=0").returncode == 0
+    done = drafted.install("--preset", "eagle3", "--set", "env.CUDA_VISIBLE_DEVICES=1")
+    assert done.returncode == 0, done.stderr
+    for each, gpu in ((plain, "0"), (drafted, "1")):
+        variables = host.run("cat", f"/proc/{each.engine()}/environ").stdout.split("\0")
+        assert f"CUDA_VISIBLE_DEVICES={gpu}" in variables
+    assert "eagle3" in host.run("cat", f"/proc/{drafted.engine()}/cmdline").stdout
+    listed = host.serve("service", "list").stdout
+    assert plain.name in listed
+    assert drafted.name in listed
+    assert host.serve("service", "stop", plain.name).returncode == 0
+    assert drafted.state == "active"
+
+
+def test_uninstalled_nothing_is_left(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--api-key", "auto").returncode == 0
+    done = host.serve("service", "uninstall", one.name)
+    assert done.returncode == 0, done.stderr
+    found = host.run("find", "/etc", str(HOME), "/var/cache", "-name", f"*{one.name}*").stdout
+    assert found == ""
+    assert host.serve("service", "uninstall", one.name).returncode == 2
+
+
+def test_its_exposure(host: Host, service: Make) -> None:
+    """The score that README states."""
+    one = service()
+    assert one.install("--api-key", "auto", "--no-start").returncode == 0
+    said = host.run("systemd-analyze", "security", "--no-pager", f"serve@{one.name}.service").stdout
+    score = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert score, said
+    assert float(score[1]) <= 1.7, said
+
+
+def test_systemd_finds_no_fault_in_the_units(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--no-start").returncode == 0
+    said = host.run("systemd-analyze", "verify", f"serve@{one.name}.service")
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+def test_dry_run_and_refusals_write_nothing(host: Host, service: Make) -> None:
+    one = service()
+    dry = one.install("--dry-run", "--api-key", "auto")
+    assert dry.returncode == 0, dry.stderr
+    assert f"# /etc/serve/{one.name}.yaml" in dry.stdout
+    assert host.serve("service", "install").returncode == 2
+    assert host.serve("service", "install", "--preset", "balanced").returncode == 2
+    assert host.serve("service", "install", "a/b", "demo").returncode == 2
+    assert host.serve("service", "start", "nobody").returncode == 2
+    missing = one.install("--engine", "sglang@0.5.23")
+    assert missing.returncode == 2
+    assert f"SERVE_HOME={HOME} serve engines install sglang@0.5.23" in missing.stderr
+    token = one.install("--set", f"env.HF_TOKEN=hf_{'x' * 20}")
+    assert (token.returncode, f"/etc/serve/{one.name}.env" in token.stderr) == (2, True), token.stderr
+    assert host.run("ls", "/etc/serve").stdout.count(one.name) == 0
+
+
+def test_a_user_who_is_not_root_is_told(host: Host) -> None:
+    """Whose id is nobody's, in a namespace of users."""
+    done = host.run("unshare", "--user", sys.executable, "-m", "launcher", "service", "stop", "one")
+    assert done.returncode == 2, done.stderr
+    assert "sudo" in done.stderr
+
+
+def ask(one: Service) -> None:
+    """A request that is not waited for, to an engine that hangs a second after it listens."""
+    body = {"model": "demo", "prompt": "a", "max_tokens": 100}
+
+    def send() -> None:
+        with contextlib.suppress(requests.RequestException):
+            requests.post(f"http://127.0.0.1:{one.port}/v1/completions", json=body, timeout=60)
+
+    time.sleep(1.5)
+    threading.Thread(target=send, daemon=True).start()
