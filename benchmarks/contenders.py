@@ -151,6 +151,7 @@ class Run:
     lines: list[str] = field(default_factory=list)
     others: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _done: threading.Event = field(default_factory=threading.Event)
+    _sessions: set[int] = field(default_factory=set)
 
     def listen(self) -> None:
         """Read what it says, in the background."""
@@ -178,14 +179,15 @@ class Run:
         return "\n".join([*self.lines, self.errors.read_text(errors="replace")[-4000:]])
 
     def processes(self) -> list[psutil.Process]:
-        """Everything alive that has its mark."""
-        found = []
+        """Everything alive that has its mark, or is in a session of such: vLLM's core and workers wipe their environment."""
+        alive = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                alive = process.status() != psutil.STATUS_ZOMBIE
-                if alive and process.environ().get(MARK) == self.mark:
-                    found.append(process)
-        return found
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    session, marked = os.getsid(process.pid), process.environ().get(MARK) == self.mark
+                    alive.append((process, session, marked))
+        self._sessions |= {session for _, session, marked in alive if marked} - {os.getsid(0)}
+        return [process for process, session, marked in alive if marked or session in self._sessions]
 
     def kill(self) -> None:
         """Everything of it, by force, again until nothing is left."""

@@ -99,6 +99,7 @@ class Attempt:
             pid = self.process.pid
             self.status.update(engine_pid=pid, engine_start=started(pid))
             self.status.phase(FIRST, 0.0)
+            self.status.manager.progresses(command.stall_timeout_s)
             self.probe.start()
             return self.run()
         finally:

@@ -62,7 +62,7 @@ class Host:
 
     def processes(self, name: str) -> list[int]:
         """Of an instance's control group, as this host counts them."""
-        group = self.show(name)["ControlGroup"]
+        group = self.show(name).get("ControlGroup")
         done = self.run("cat", f"/sys/fs/cgroup{group}/cgroup.procs") if group else None
         return [int(each) for each in done.stdout.split()] if done else []
 

@@ -20,7 +20,7 @@ Make = Callable[..., Service]
 
 def test_installed_serving_and_the_same_again(host: Host, service: Make) -> None:
     one = service()
-    done = one.install("--preset", "balanced", "--api-key", "auto")
+    done = one.install("--preset", "balanced", "--context-length", "4096", "--api-key", "auto")
     assert done.returncode == 0, done.stderr + host.journal(one.name)
     assert f"serves demo at http://127.0.0.1:{one.port}" in done.stdout
     told = host.show(one.name)
@@ -30,7 +30,7 @@ def test_installed_serving_and_the_same_again(host: Host, service: Make) -> None
     assert told["StatusText"] == f"serving demo at http://127.0.0.1:{one.port}"
     assert host.run("stat", "--format=%a %U", f"/etc/serve/{one.name}.key").stdout == "600 root\n"
     assert host.run("stat", "--format=%U", f"/proc/{told['MainPID']}").stdout == "serve\n"
-    again = one.install("--preset", "balanced", "--api-key", "auto")
+    again = one.install("--preset", "balanced", "--context-length", "4096", "--api-key", "auto")
     assert (again.returncode, again.stdout.splitlines()[0]) == (0, "nothing to change")
     assert host.show(one.name)["MainPID"] == told["MainPID"]
 
@@ -96,7 +96,7 @@ def test_a_server_that_ends_is_started_again_up_to_a_limit(host: Host, service: 
 def test_a_hung_engine_is_found_out_and_replaced(host: Host, service: Make) -> None:
     """By serve itself, which says why."""
     one = service()
-    assert one.install("--hang-timeout", "6", "--no-start", hang="core", hang_s=1).returncode == 0
+    assert one.install("--hang-timeout", "10", "--no-start", hang="core", hang_s=1).returncode == 0
     one.override(RestartSec="100ms")
     host.run("systemctl", "start", f"serve@{one.name}")
     engine = one.engine()
@@ -213,8 +213,13 @@ def test_values_with_blanks_percent_signs_and_quotes_arrive(host: Host, service:
 
 def test_an_eagle3_service_and_a_plain_one_side_by_side(host: Host, service: Make) -> None:
     plain, drafted = service("-a"), service("-b")
-    assert plain.install("--preset", "balanced", "--set", "env.CUDA_VISIBLE_DEVICES=0").returncode == 0
-    done = drafted.install("--preset", "eagle3", "--set", "env.CUDA_VISIBLE_DEVICES=1")
+    assert (
+        plain.install(
+            "--preset", "balanced", "--context-length", "4096", "--set", "env.CUDA_VISIBLE_DEVICES=0"
+        ).returncode
+        == 0
+    )
+    done = drafted.install("--preset", "eagle3", "--context-length", "4096", "--set", "env.CUDA_VISIBLE_DEVICES=1")
     assert done.returncode == 0, done.stderr
     for each, gpu in ((plain, "0"), (drafted, "1")):
         variables = host.run("cat", f"/proc/{each.engine()}/environ").stdout.split("\0")
