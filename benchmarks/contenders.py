@@ -179,7 +179,7 @@ class Run:
         return "\n".join([*self.lines, self.errors.read_text(errors="replace")[-4000:]])
 
     def processes(self) -> list[psutil.Process]:
-        """Everything alive that has its mark, or is in a session of such: vLLM's core and workers wipe their environment."""
+        """Everything alive with its mark, or in a session of such: vLLM's core and workers wipe their environment."""
         alive = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, ProcessLookupError):

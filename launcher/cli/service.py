@@ -36,7 +36,9 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and write nothing.")] = False,
 ) -> None:
     """Make a service of a deployment: NAME, then what serve launch takes. Again, it changes what has changed."""
-    from launcher.models.checkpoint import ensure  # noqa: PLC0415 - not needed for --help
+    from launcher.engines.confidential import is_secret_variable  # noqa: PLC0415 - not needed for --help
+    from launcher.models.checkpoint import ensure  # noqa: PLC0415
+    from launcher.run.secrets import VARIABLE  # noqa: PLC0415
     from launcher.service import install, systemd  # noqa: PLC0415
 
     scope = _scope(user=user, change=not dry_run)
@@ -50,6 +52,9 @@ def install(
     ensure(command.checkpoint, command.revision, command.source)
     if not user:
         install.refuse_closed(command)
+    for variable in sorted(filter(is_secret_variable, os.environ)):
+        if variable != VARIABLE:
+            print(f"{variable} is set here; a line {variable}=... in {scope.environment(name)} gives it to the service")
     changed = install.install(command, deployment, scope)
     changed += install.enable(scope, name)
     for each in changed:

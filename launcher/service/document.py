@@ -16,14 +16,14 @@ _PATHS = ("engine_python", "chat_template", "model", "speculative.draft_model") 
 _RELEASE = ("engine", "engine_version")
 
 
-def document(command: Command, deployment: Deployment, key: Path | None, where: Path) -> str:
+def document(command: Command, deployment: Deployment, key: Path | None, secrets: Path) -> str:
     """The text of the file; read again it gives the same command, wherever that happens.
 
     Args:
         command: what the deployment became here: its release and model are written down.
         deployment: the resolved keys.
         key: the file of the API key as the service finds it, or None for a server without one.
-        where: the folder that secrets of the environment belong into, for the error.
+        secrets: the file that secrets of the environment belong into, for the error.
 
     Raises:
         ServeError: a key holds a secret, which a file that all may read must not.
@@ -34,11 +34,11 @@ def document(command: Command, deployment: Deployment, key: Path | None, where: 
     for name, setting in deployment.settings.items():
         if name in _RELEASE or setting.value is None:
             continue
-        if setting.origin.layer == LAYERS[0] and name != "model":
+        if setting.origin.layer == LAYERS[0] and name != "model" and setting.overrode is None:
             continue
         variable = name.removeprefix("env.")
         if variable != name and is_secret_variable(variable):
-            fix = f"write {variable}=... into {where / command.name}.env (chmod 600), which the service reads"
+            fix = f"write {variable}=... into {secrets} (chmod 600), which the service reads"
             raise ServeError(f"{variable} is a secret", where=setting.origin.place, fix=fix)
         if name != "api_key":
             values[name] = _absolute(setting.value) if name in _PATHS else setting.value

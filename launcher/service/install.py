@@ -75,7 +75,7 @@ def files(command: Command, deployment: Deployment, scope: Scope, key: Path | No
     found = [
         File(scope.units / UNIT, scope.template.read_text(encoding="utf-8")),
         File(scope.dropin(name), dropin(command, scope, None if scope.user else key, numa.node(command.environment))),
-        File(scope.deployment(name), document(command, deployment, found_at, scope.configuration)),
+        File(scope.deployment(name), document(command, deployment, found_at, scope.environment(name))),
     ]
     if command.secret and command.secret.source == "env":
         found.append(File(scope.key(name), os.environ[VARIABLE] + "\n", 0o600))
@@ -157,14 +157,14 @@ def uninstall(scope: Scope, name: str) -> list[str]:
     """
     known(scope, name)
     systemctl(scope, "disable", "--now", unit(name))
-    paths = [scope.dropin(name), scope.deployment(name), scope.key(name)]
+    paths = [scope.dropin(name), scope.deployment(name), scope.key(name), scope.environment(name)]
     if scope.names() == [name]:
         paths.append(scope.units / UNIT)
     gone = []
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError), writing(path):
+    for path in filter(Path.exists, paths):
+        with writing(path):
             path.unlink()
-            gone.append(str(path))
+        gone.append(str(path))
     for folder in (scope.dropin(name).parent, scope.configuration):
         with contextlib.suppress(OSError):  # somebody keeps something of their own there
             folder.rmdir()

@@ -51,6 +51,10 @@ class Scope:
         """The API key that is made for an instance."""
         return self.configuration / f"{name}.key"
 
+    def environment(self, name: str) -> Path:
+        """Variables that are secrets, which the user writes: tokens of hubs."""
+        return self.configuration / f"{name}.env"
+
     def dropin(self, name: str) -> Path:
         """What systemd does for an instance alone."""
         return self.units / f"{unit(name)}.d" / "deployment.conf"

@@ -96,7 +96,7 @@ def test_a_server_that_ends_is_started_again_up_to_a_limit(host: Host, service: 
 def test_a_hung_engine_is_found_out_and_replaced(host: Host, service: Make) -> None:
     """By serve itself, which says why."""
     one = service()
-    assert one.install("--hang-timeout", "10", "--no-start", hang="core", hang_s=1).returncode == 0
+    assert one.install("--hang-timeout", "10", "--no-start", hang="core", hang_s=4, step_s=0.1).returncode == 0
     one.override(RestartSec="100ms")
     host.run("systemctl", "start", f"serve@{one.name}")
     engine = one.engine()
@@ -108,12 +108,12 @@ def test_a_hung_engine_is_found_out_and_replaced(host: Host, service: Make) -> N
 
 def test_the_watchdog_is_not_fed_while_no_token_can_flow(host: Host, service: Make) -> None:
     one = service()
-    assert one.install("--hang-timeout", "60", "--no-start", hang="core", hang_s=1).returncode == 0
-    one.override(RestartSec="100ms", WatchdogSec=9)
+    assert one.install("--hang-timeout", "24", "--no-start", hang="core", hang_s=4, step_s=0.1).returncode == 0
+    one.override(RestartSec="100ms", WatchdogSec=6)
     host.run("systemctl", "start", f"serve@{one.name}")
     engine = one.engine()
     ask(one)
-    host.until(one.name, NRestarts="1", ActiveState="active")  # after 30 s of suspicion, and nine more
+    host.until(one.name, NRestarts="1", ActiveState="active")  # after 12 s under suspicion, and 6 more
     assert "Watchdog timeout" in host.journal(one.name)
     assert host.run("kill", "-0", str(engine)).returncode  # it went with its supervisor
 
@@ -213,15 +213,10 @@ def test_values_with_blanks_percent_signs_and_quotes_arrive(host: Host, service:
 
 def test_an_eagle3_service_and_a_plain_one_side_by_side(host: Host, service: Make) -> None:
     plain, drafted = service("-a"), service("-b")
-    assert (
-        plain.install(
-            "--preset", "balanced", "--context-length", "4096", "--set", "env.CUDA_VISIBLE_DEVICES=0"
-        ).returncode
-        == 0
-    )
-    done = drafted.install("--preset", "eagle3", "--context-length", "4096", "--set", "env.CUDA_VISIBLE_DEVICES=1")
-    assert done.returncode == 0, done.stderr
-    for each, gpu in ((plain, "0"), (drafted, "1")):
+    for each, preset, gpu in ((plain, "balanced", 0), (drafted, "eagle3", 1)):
+        words = ("--preset", preset, "--context-length", "4096", "--set", f"env.CUDA_VISIBLE_DEVICES={gpu}")
+        done = each.install(*words)
+        assert done.returncode == 0, done.stderr
         variables = host.run("cat", f"/proc/{each.engine()}/environ").stdout.split("\0")
         assert f"CUDA_VISIBLE_DEVICES={gpu}" in variables
     assert "eagle3" in host.run("cat", f"/proc/{drafted.engine()}/cmdline").stdout
@@ -271,9 +266,9 @@ def test_dry_run_and_refusals_write_nothing(host: Host, service: Make) -> None:
     missing = one.install("--engine", "sglang@0.5.23")
     assert missing.returncode == 2
     assert f"SERVE_HOME={HOME} serve engines install sglang@0.5.23" in missing.stderr
-    token = one.install("--set", f"env.HF_TOKEN=hf_{'x' * 20}")
-    assert (token.returncode, f"/etc/serve/{one.name}.env" in token.stderr) == (2, True), token.stderr
     assert host.run("ls", "/etc/serve").stdout.count(one.name) == 0
+    token = one.install("--no-start", "--set", f"env.HF_TOKEN=hf_{'x' * 20}")
+    assert f"HF_TOKEN=... in /etc/serve/{one.name}.env" in token.stdout  # it stood on the command line, and was moved
 
 
 def test_a_user_who_is_not_root_is_told(host: Host) -> None:
@@ -284,12 +279,11 @@ def test_a_user_who_is_not_root_is_told(host: Host) -> None:
 
 
 def ask(one: Service) -> None:
-    """A request that is not waited for, to an engine that hangs a second after it listens."""
-    body = {"model": "demo", "prompt": "a", "max_tokens": 100}
+    """A request that is not waited for, and longer than the engine works."""
+    body = {"model": "demo", "prompt": "a", "max_tokens": 1000}
 
     def send() -> None:
         with contextlib.suppress(requests.RequestException):
             requests.post(f"http://127.0.0.1:{one.port}/v1/completions", json=body, timeout=60)
 
-    time.sleep(1.5)
     threading.Thread(target=send, daemon=True).start()
