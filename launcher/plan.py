@@ -5,6 +5,7 @@ Reads files and asks the host what it has; starts nothing and writes nothing.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from launcher.engines.release import TITLES, Release, parse
 from launcher.engines.render import render
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
-from launcher.host import environments, machine
+from launcher.host import environments, machine, served
 from launcher.host.environments import Environment
 from launcher.models import checkpoint, demo
 
@@ -56,7 +57,16 @@ def resolved(request: Request) -> tuple[Command, Deployment]:
     found = model(deployment)
     if found.demo:
         deployment = _with_demo_draft(deployment)
+    elif target.installed:
+        _refuse_unserved(found, target, deployment)
     return _said_aloud(render(deployment, target, found, request.name), deployment), deployment
+
+
+def _refuse_unserved(found: Checkpoint, target: Target, deployment: Deployment) -> None:
+    given = {name: str(setting.value) for name, setting in deployment.below("env.").items()}
+    trusted = bool(deployment.get("trust_remote_code"))
+    if problems := served.problems(found, target, {**os.environ, **given}, trusted=trusted):
+        raise ServeError.gather(problems)
 
 
 def _flags_of(target: Target, settings: Layer) -> Catalog:

@@ -62,7 +62,8 @@ def begin(request: Request, command: Command, screen: Plain, *, detached: bool, 
     for line in [*show.decisions(command), *cautions(command.secret), *left_over(reap=reap)]:
         screen.note(line)
     admit(command)  # what is refused is refused before the demo model is written
-    ensure(command.checkpoint, command.revision, command.source)
+    weights = "--load-format" not in command.argv
+    ensure(command.checkpoint, command.revision, command.source, weights=weights)
     asked = _asked(request, command, detached=detached, fix=fix)
     if detached:
         try:

@@ -49,7 +49,8 @@ def install(
             text = "(the API key)\n" if file.path == scope.key(name) else file.text
             print(f"# {file.path}\n{text}")
         return
-    ensure(command.checkpoint, command.revision, command.source)
+    weights = "--load-format" not in command.argv
+    ensure(command.checkpoint, command.revision, command.source, weights=weights)
     if not user:
         install.refuse_closed(command)
     for variable in sorted(filter(is_secret_variable, os.environ)):

@@ -12,6 +12,8 @@ from launcher.errors import ServeError
 # What makes a model longer than its config.json says: overrides of the configuration, and the engines' own permission.
 LONGER_FLAGS = ("--hf-overrides", "--json-model-override-args", "--rope-scaling")
 LONGER_VARIABLES = ("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN")
+# What splits attention in another way than by tensor_parallel alone (sglang 0.5.23 srt/layers/dp_attention.py).
+SPLIT_FLAGS = ("--enable-dp-attention", "--attn-cp-size", "--attention-context-parallel-size")
 # From which release an engine drafts by EAGLE-3 for a model, where that came later than the model: the class in the
 # engine's models/qwen3_vl.py is a SupportsEagle3 (vLLM), has set_eagle3_layers_to_capture (SGLang).
 EAGLE3_SINCE = {"Qwen3VLForConditionalGeneration": {"vllm": "0.12.0", "sglang": "0.5.11"}}
@@ -19,7 +21,7 @@ EAGLE3_SINCE = {"Qwen3VLForConditionalGeneration": {"vllm": "0.12.0", "sglang": 
 
 def problems(draft: Draft) -> list[ServeError]:
     """Every value that the model or this host contradicts."""
-    return [problem for rule in (_context, _gpus, _draft, _template) if (problem := rule(draft))]
+    return [problem for rule in (_context, _gpus, _heads, _draft, _template) if (problem := rule(draft))]
 
 
 def _context(draft: Draft) -> ServeError | None:
@@ -46,6 +48,17 @@ def _gpus(draft: Draft) -> ServeError | None:
         return None
     product = " x ".join(f"{key} {show(count)}" for key, count in factors.items())
     return draft.refusal(next(iter(factors)), f"{product} needs {needed} GPUs, this host has {gpus}", "ask for fewer")
+
+
+def _heads(draft: Draft) -> ServeError | None:
+    """Each GPU takes a whole number of attention heads, unless attention itself runs data parallel."""
+    heads, count = draft.checkpoint.heads, draft.deployment.get("tensor_parallel")
+    args = draft.deployment.below(f"args.{draft.target.release.engine}.")
+    if not heads or not count or heads % count == 0 or set(SPLIT_FLAGS) & set(args):
+        return None
+    possible = ", ".join(str(each) for each in range(1, min(heads, 16) + 1) if heads % each == 0)
+    what = f"{draft.checkpoint.name} has {heads} attention heads, which {count} GPUs cannot share"
+    return draft.refusal("tensor_parallel", what, f"one of {possible}")
 
 
 def _draft(draft: Draft) -> ServeError | None:

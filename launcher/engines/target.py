@@ -56,6 +56,9 @@ class Checkpoint:
         architectures: ``config.json``'s own list; empty when the files are not on this host yet.
         quantization: the checkpoint's own method (``awq``, ``fp8`` ...), or None.
         context_length: tokens, the longest that the configuration allows, or None when not known.
+        heads: attention heads, or None when not known.
+        model_type: by which libraries choose the configuration's class.
+        own_code: whether that class may come with the checkpoint (``auto_map``).
         demo: whether it is the random-weight model that this program makes.
     """
 
@@ -64,4 +67,7 @@ class Checkpoint:
     architectures: tuple[str, ...] = field(default=())
     quantization: str | None = None
     context_length: int | None = None
+    heads: int | None = None
+    model_type: str | None = None
+    own_code: bool = False
     demo: bool = False

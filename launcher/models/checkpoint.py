@@ -11,11 +11,10 @@ from typing import Any
 from launcher import settings
 from launcher.engines.target import Checkpoint
 from launcher.errors import FAILED, ServeError, nearest
-from launcher.models import demo
+from launcher.models import complete, demo
 
 # As huggingface_hub's `validate_repo_id` has it: two names of letters, digits, ``-``, ``_`` and ``.``.
 REPOSITORY = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
-WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
 ROPE = ("rope_scaling", "rope_parameters")
 HUB_TIMEOUT_S = 10.0
 ANYWAY = "use a local folder, or try `serve launch demo`, which needs no download"
@@ -46,20 +45,30 @@ def describe(reference: str, revision: str | None = None) -> Checkpoint:
     return Checkpoint(reference, reference, **known)
 
 
-def ensure(checkpoint: Checkpoint, revision: str | None = None, source: str = "auto") -> None:
-    """Before a launch: makes the demo model; looks a repository up on its hub unless it is in the cache.
+def ensure(checkpoint: Checkpoint, revision: str | None = None, source: str = "auto", *, weights: bool = True) -> None:
+    """Before a launch: makes the demo model; sees that a folder is complete; looks up what is neither that nor cached.
 
     The engine itself downloads. One request here costs a second and turns a failure after minutes into one at once.
 
+    Args:
+        checkpoint: the model.
+        revision: of its repository.
+        source: where a repository is looked up, as the key says.
+        weights: whether a folder has to hold them; an engine may make them up, or load them in a way of its own.
+
     Raises:
-        ServeError: the hub is out of reach, or has no such repository, or will not give it to this user.
+        ServeError: weights are missing or cut short; the hub is out of reach, has no such repository, or will not give
+            it to this user.
     """
     if checkpoint.demo:
         try:
             demo.make()
         except OSError as error:
             raise ServeError(f"cannot be written: {error.strerror}", where=str(demo.folder()), code=FAILED) from None
-    elif source != "modelscope" and not Path(checkpoint.path).is_dir():  # ModelScope is asked by the engine alone
+    elif Path(checkpoint.path).is_dir():
+        if weights and (problems := complete.problems(Path(checkpoint.path), checkpoint.name)):
+            raise ServeError.gather(problems)
+    elif source != "modelscope":  # ModelScope is asked by the engine alone
         snapshot = _snapshot(checkpoint.path, revision)
         if not (snapshot and _has_weights(snapshot)):
             _look_up(checkpoint.path, revision)
@@ -111,6 +120,8 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
         for key in ("quantization_config", "compression_config")
         if isinstance(part.get(key), dict)
     ]
+    heads = [part.get("num_attention_heads") for part in (config, *nested)]
+    kind, own = config.get("model_type"), config.get("auto_map")
     architectures = config.get("architectures")
     stretched = any(
         isinstance(part.get(key), dict) and "factor" in part[key] for part in (config, *nested) for key in ROPE
@@ -122,6 +133,9 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
         "context_length": None
         if stretched
         else next((each for each in limits if isinstance(each, int) and each > 0), None),
+        "heads": next((each for each in heads if isinstance(each, int) and each > 0), None),
+        "model_type": kind if isinstance(kind, str) else None,
+        "own_code": isinstance(own, dict) and "AutoConfig" in own,
     }
 
 
@@ -157,7 +171,7 @@ def _has_weights(snapshot: Path) -> bool:
         except (OSError, ValueError, KeyError, AttributeError):
             return False
         return all((snapshot / shard).is_file() for shard in shards)
-    return any(next(snapshot.glob(pattern), None) for pattern in WEIGHTS)
+    return any(next(snapshot.glob(pattern), None) for pattern in complete.WEIGHTS)
 
 
 def _token() -> str | None:

@@ -54,7 +54,9 @@ def test_folder(tmp_path: Path) -> None:
     assert (found.path, found.name, found.quantization) == (str(folder), "my model", "awq")
     assert found.context_length == 40960
     assert not found.demo
-    checkpoint.ensure(found)
+    checkpoint.ensure(found, weights=False)
+    with pytest.raises(ServeError, match="holds no weights"):
+        checkpoint.ensure(found)
 
 
 def test_relative_folder_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,60 @@
+"""Whether a folder holds all of a model's weights, as far as their names and headers tell: milliseconds, no hash."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher.errors import ServeError
+
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
+_LENGTH_BYTES = 8  # before the header of a safetensors file: its length, little-endian
+_HEADER_BYTES = 100_000_000  # the format's own bound
+
+
+def problems(folder: Path, name: str) -> list[ServeError]:
+    """What is missing or cut short; nothing if all is there.
+
+    Args:
+        folder: the model's.
+        name: what people call it, for the errors.
+    """
+    indexes = sorted(folder.glob("*.safetensors.index.json")) or sorted(folder.glob("*.bin.index.json"))
+    shards = [shard for index in indexes for shard in _shards(index)]
+    lacking = [shard for shard in dict.fromkeys(shards) if not (folder / shard).is_file()]
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        return [_incomplete(name, folder, f"lacks {lacking[0]}{more}, which its index lists")]
+    if not shards and not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+        return [_incomplete(name, folder, "holds no weights")]
+    files = [folder / shard for shard in dict.fromkeys(shards)] or sorted(folder.glob("*.safetensors"))
+    return [_incomplete(name, path, why) for path in files if (why := _cut(path))]
+
+
+def _incomplete(name: str, where: Path, what: str) -> ServeError:
+    return ServeError(f"model {name!r} is not complete: it {what}", where=str(where), fix="fetch the model again")
+
+
+def _shards(index: Path) -> Iterator[str]:
+    try:
+        yield from sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        yield index.name + " in a form that can be read"
+
+
+def _cut(path: Path) -> str:
+    """Why a safetensors file is not whole; empty if it is, or is no such file."""
+    if path.suffix != ".safetensors":
+        return ""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(_LENGTH_BYTES))
+            header = json.loads(file.read(min(length, _HEADER_BYTES)))
+        ends = [each["data_offsets"][1] for key, each in header.items() if key != "__metadata__"]
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, IndexError):
+        return "has a file of weights without a readable header"
+    whole = _LENGTH_BYTES + length + max(ends, default=0)
+    return f"is cut short: {size:,} of {whole:,} bytes are there" if size < whole else ""
