@@ -4,7 +4,7 @@
     python -m benchmarks.lifecycle ready log --no-peers         some, and serve alone
     python -m benchmarks.lifecycle kill --first 40 --moments 10 ten more moments; what was measured of others stays
 
-`detect` and `kill` run a real vLLM for CPUs (`serve engines install vllm --device cpu`), one at a time; `stand_in.py`
+`detect-vllm` and `kill` run a real vLLM for CPUs (`serve engines install vllm --device cpu`), one at a time; `stand_in.py`
 is the engine everywhere else. Results are kept part by part in benchmarks/results/lifecycle.json; README.md says what
 each number is.
 """
@@ -47,7 +47,7 @@ from benchmarks.launcher import machine, quiet, ratio, spread, timed
 RESULTS = Path(__file__).resolve().parent / "results" / "lifecycle.json"
 ENGINE_PYTHON = Path("~/.local/share/serve/engines/vllm-0.32.0-cpu/bin/python")
 BARS = {"false_ready": 0, "processes_left": 0, "detected_s": 0.3, "ps_s": 0.5, "memory_growth_mb": 5}
-TIMED = {"detect", "ps", "log"}
+TIMED = {"detect", "detect-vllm", "ps", "log"}
 LAUNCHES, MOMENTS, SHARE = 200, 50, 4  # in the background and of peers, a quarter of the moments
 DETECTIONS, REAL_DETECTIONS = 20, 5
 INSTANCES, PS_RUNS, STARTS_AT_A_TIME, READY_S = 20, 10, 4, 120.0
@@ -96,9 +96,15 @@ def ready(bench: Bench) -> dict[str, Any]:
 
 
 def detect(bench: Bench) -> dict[str, Any]:
-    """Late words."""
-    engines = {"stand-in": (bench.fake, DETECTIONS), "vLLM": (bench.real, REAL_DETECTIONS)}
-    return readiness.detect(bench.against(apart=True), engines, bench.folder / "detect", BARS["detected_s"])
+    """Late words about the stand-in."""
+    contenders = bench.against(apart=True)
+    return readiness.detect(contenders, bench.fake, DETECTIONS, bench.folder / "detect", BARS["detected_s"])
+
+
+def detect_vllm(bench: Bench) -> dict[str, Any]:
+    """Late words about a real engine."""
+    contenders = bench.against(apart=True)
+    return readiness.detect(contenders, bench.real, REAL_DETECTIONS, bench.folder / "detect-vllm", BARS["detected_s"])
 
 
 def ps(bench: Bench) -> dict[str, Any]:
@@ -169,6 +175,7 @@ def kill(bench: Bench) -> dict[str, Any]:
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "ready": ready,
     "detect": detect,
+    "detect-vllm": detect_vllm,
     "ps": ps,
     "log": log,
     "kill": kill,

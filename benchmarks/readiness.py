@@ -184,31 +184,27 @@ class Observer(threading.Thread):
         self.seen_s = time.monotonic()
 
 
-def detect(
-    contenders: list[Contender], engines: dict[str, tuple[Engine, int]], folder: Path, bar_s: float
-) -> dict[str, Any]:
+def detect(contenders: list[Contender], engine: Engine, runs: int, folder: Path, bar_s: float) -> dict[str, Any]:
     """Seconds from the first completion of an observer's to the word of the contender; below 0 it spoke too early.
 
     Args:
         contenders: take turns.
-        engines: by name, each with the number of its runs.
+        engine: that they start.
+        runs: of each.
         folder: for what is written.
         bar_s: what serve has to meet.
     """
-    result: dict[str, Any] = {}
-    for name, (engine, runs) in engines.items():
-        seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-        draw = random.Random(0)  # noqa: S311 - no secret
-        for number in range(runs):
-            variables = {"STAND_IN_LOADS_S": str(draw.uniform(0.5, 2))}
-            for contender in contenders:
-                home = folder / name / contender.name / f"run-{number}"
-                seconds[contender.name].append(late(contender, engine, home, variables))
-        found = {each.name: {"ready_means": each.ready, "late_s": spread(seconds[each.name])} for each in contenders}
-        met = all(max(seconds[each.name]) < bar_s for each in contenders if each.supervises)
-        result[name] = {"runs": runs, **found, "met": met}
-        print(json.dumps(result[name]), file=sys.stderr, flush=True)
-    return result
+    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    draw = random.Random(0)  # noqa: S311 - no secret
+    for number in range(runs):
+        variables = {"STAND_IN_LOADS_S": str(draw.uniform(0.5, 2))}
+        for contender in contenders:
+            home = folder / contender.name / f"run-{number}"
+            seconds[contender.name].append(late(contender, engine, home, variables))
+            print(json.dumps({contender.name: round(seconds[contender.name][-1], 3)}), file=sys.stderr, flush=True)
+    found = {each.name: {"ready_means": each.ready, "late_s": spread(seconds[each.name])} for each in contenders}
+    met = all(max(seconds[each.name]) < bar_s for each in contenders if each.supervises)
+    return {"runs": runs, **found, "met": met}
 
 
 def late(contender: Contender, engine: Engine, folder: Path, variables: dict[str, str]) -> float:
