@@ -4,7 +4,7 @@
     python -m benchmarks.lifecycle ready log --no-peers         some, and serve alone
     python -m benchmarks.lifecycle kill --first 40 --moments 10 ten more moments; what was measured of others stays
 
-`detect-vllm` and `kill` run a real vLLM for CPUs (`serve engines install vllm --device cpu`), one at a time; `stand_in.py`
+`detect-vllm` and `kill` run a real vLLM (`serve engines install vllm --device cpu`), one at a time; `stand_in.py`
 is the engine everywhere else. Results are kept part by part in benchmarks/results/lifecycle.json; README.md says what
 each number is.
 """
