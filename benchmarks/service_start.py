@@ -40,9 +40,7 @@ def measure(serve: Path, folder: Path) -> dict[str, Any]:
         words += ["--set", f"env.STAND_IN_LOADS_S={LOADS_S}"]
         done = host.run(str(serve), "service", "install", NAME, "demo", *words)
         assert done.returncode == 0, done.stderr
-        shown = (
-            f"/run/systemd/system/serve@{NAME}.service.d"  # the stand-in's program, should it lie below /tmp or /home
-        )
+        shown = f"/run/systemd/system/serve@{NAME}.service.d"  # for a stand-in below /tmp
         text = f"[Service]\nBindReadOnlyPaths={ROOT}"
         host.run("sh", "-c", f"mkdir -p {shown} && echo '{text}' > {shown}/bench.conf && systemctl daemon-reload")
         for _ in range(RUNS):

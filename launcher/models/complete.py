@@ -54,7 +54,9 @@ def _cut(path: Path) -> str:
             (length,) = struct.unpack("<Q", file.read(_LENGTH_BYTES))
             header = json.loads(file.read(min(length, _HEADER_BYTES)))
         ends = [each["data_offsets"][1] for key, each in header.items() if key != "__metadata__"]
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, IndexError):
-        return "has a file of weights without a readable header"
+    except OSError as error:
+        return f"has a file of weights that cannot be read: {error.strerror}"
+    except (ValueError, struct.error, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        return "has a file of weights without a header"
     whole = _LENGTH_BYTES + length + max(ends, default=0)
     return f"is cut short: {size:,} of {whole:,} bytes are there" if size < whole else ""

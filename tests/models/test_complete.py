@@ -54,7 +54,7 @@ def test_a_file_that_is_cut_short_is_named_with_its_sizes(tmp_path: Path) -> Non
 @pytest.mark.parametrize("data", [b"", b"\1", struct.pack("<Q", 1 << 60), struct.pack("<Q", 2) + b"[]", b"<html>" * 9])
 def test_a_file_that_is_none_is_told(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(data)
-    assert said(tmp_path) == ["model 'mine' is not complete: it has a file of weights without a readable header"]
+    assert said(tmp_path) == ["model 'mine' is not complete: it has a file of weights without a header"]
 
 
 def test_no_weights_and_a_damaged_index_are_told(tmp_path: Path) -> None:
