@@ -15,7 +15,7 @@ from pathlib import Path
 from launcher.config.resolve import Deployment
 from launcher.engines.command import Command
 from launcher.errors import FAILED, ServeError
-from launcher.run.secrets import VARIABLE, new_key, writing
+from launcher.run.secrets import new_key, resolve_key, writing
 from launcher.service import numa
 from launcher.service.document import document
 from launcher.service.dropin import dropin, handed_over
@@ -27,11 +27,19 @@ _ENTERED = 0o005  # a folder that others may read and enter
 
 @dataclass(frozen=True)
 class File:
-    """A file as it is to be: its text, and who may read it."""
+    """A file as it is to be.
+
+    Attributes:
+        path: where.
+        text: all of it.
+        mode: who may read it.
+        kept: whether what was there stays beside it, for people may have edited it.
+    """
 
     path: Path
     text: str
     mode: int = 0o644
+    kept: bool = False
 
     @property
     def differs(self) -> bool:
@@ -48,7 +56,9 @@ class File:
             ServeError: it cannot be written.
         """
         with writing(self.path):
-            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _open_folder(self.path.parent)
+            if self.kept and self.path.exists():
+                shutil.copy2(self.path, previous(self.path))
             descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -59,6 +69,19 @@ class File:
                 Path(name).replace(self.path)
             finally:
                 Path(name).unlink(missing_ok=True)
+
+
+def previous(path: Path) -> Path:
+    """Where a file lies that was replaced."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def _open_folder(folder: Path) -> None:
+    """Makes a folder that others may enter, whatever the umask: a service reads there as a user of its own."""
+    if not folder.is_dir():
+        _open_folder(folder.parent)
+        folder.mkdir()
+        folder.chmod(0o755)
 
 
 def files(command: Command, deployment: Deployment, scope: Scope, key: Path | None) -> list[File]:
@@ -75,10 +98,10 @@ def files(command: Command, deployment: Deployment, scope: Scope, key: Path | No
     found = [
         File(scope.units / UNIT, scope.template.read_text(encoding="utf-8")),
         File(scope.dropin(name), dropin(command, scope, None if scope.user else key, numa.node(command.environment))),
-        File(scope.deployment(name), document(command, deployment, found_at, scope.environment(name))),
+        File(scope.deployment(name), document(command, deployment, found_at, scope.environment(name)), kept=True),
     ]
     if command.secret and command.secret.source == "env":
-        found.append(File(scope.key(name), os.environ[VARIABLE] + "\n", 0o600))
+        found.append(File(scope.key(name), resolve_key(command.secret) + "\n", 0o600))
     return found
 
 
@@ -102,8 +125,8 @@ def install(command: Command, deployment: Deployment, scope: Scope) -> list[str]
     changed = [] if scope.user else _account()
     key = key_file(command, scope)
     if command.secret and command.secret.source == "auto" and key and not key.exists():
+        _open_folder(key.parent)
         new_key(key, replace=False)
-        key.parent.chmod(0o755)  # a folder for keys alone would be closed, but deployments lie here too
         changed.append(str(key))
     return [*changed, *put(files(command, deployment, scope, key), scope)]
 
@@ -158,6 +181,7 @@ def uninstall(scope: Scope, name: str) -> list[str]:
     known(scope, name)
     systemctl(scope, "disable", "--now", unit(name))
     paths = [scope.dropin(name), scope.deployment(name), scope.key(name), scope.environment(name)]
+    paths.append(previous(scope.deployment(name)))
     if scope.names() == [name]:
         paths.append(scope.units / UNIT)
     gone = []

@@ -152,6 +152,7 @@ def test_a_changed_deployment_is_served_and_an_upgrade_that_fails_is_taken_back(
     changed = one.install("--engine", "vllm@0.32.0", "--context-length", "4096")
     assert changed.stdout.splitlines()[0] == f"changed: /etc/serve/{one.name}.yaml"
     assert "4096" in host.run("cat", f"/proc/{one.engine()}/cmdline").stdout
+    assert "context_length" not in host.read(f"/etc/serve/{one.name}.yaml.previous")
     before = host.read(f"/etc/serve/{one.name}.yaml")
     failed = host.serve("service", "upgrade", one.name)  # the newest, 0.33.0, cannot be imported
     assert failed.returncode == 1
@@ -225,6 +226,15 @@ def test_an_eagle3_service_and_a_plain_one_side_by_side(host: Host, service: Mak
     assert drafted.name in listed
     assert host.serve("service", "stop", plain.name).returncode == 0
     assert drafted.state == "active"
+
+
+def test_a_closed_umask_closes_nothing(host: Host, service: Make) -> None:
+    one = service()
+    host.run("rm", "--recursive", "/etc/serve")
+    program = f"umask 077; exec {sys.executable} -m launcher service install {one.name} demo"
+    done = host.run("sh", "-c", f"{program} --engine vllm@0.32.0 --port {one.port} --api-key auto")
+    assert done.returncode == 0, done.stderr
+    assert host.run("stat", "--format=%a", "/etc/serve").stdout == "755\n"
 
 
 def test_uninstalled_nothing_is_left(host: Host, service: Make) -> None:
