@@ -53,6 +53,7 @@ class Repository:
     files: dict[str, bytes | Path]
     access: str = "open"  # gated, private
     chunked: bool = False  # says that Xet has its large files
+    claimed_bytes: int | None = None  # says that its large files have that size
     commit: str = COMMIT
 
 
@@ -155,9 +156,9 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         path, query = unquote(url.path), parse_qs(url.query)
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree|auth-check)(?:/([^/]+))?.*)?", path):
-            self._about(*match.groups())
+            self._about(match[1], match[2], match[3])
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            self._resolve(*match.groups(), fault)
+            self._resolve(match[1], match[2], match[3], fault)
         elif match := re.fullmatch(r"/cdn/([^/]+/[^/]+)/(.+)", path):
             if self.headers.get("Authorization"):
                 self._answer(400, {"error": "two ways to sign in"})
@@ -275,7 +276,8 @@ class Handler(BaseHTTPRequestHandler):
 def _entry(path: str, content: bytes | Path, repository: Repository) -> dict[str, Any]:
     entry: dict[str, Any] = {"type": "file", "path": path, "size": size(content), "oid": git_sha1(content)}
     if path.endswith(LARGE):
-        entry["lfs"] = {"oid": sha256(content), "size": size(content), "pointerSize": 134}
+        entry["size"] = repository.claimed_bytes or size(content)
+        entry["lfs"] = {"oid": sha256(content), "size": entry["size"], "pointerSize": 134}
         if repository.chunked:
             entry["xetHash"] = sha256(content)
     return entry

@@ -80,8 +80,8 @@ class HuggingFace:
         if file.fits(self.place(repository, to) / file.path):
             return file.size_bytes
         partial = _partial(repository, file, to)
-        unfinished = [partial, *partial.parent.glob(f"{file.name}.*{PARTIAL}")]
-        return min(file.size_bytes, max(map(_size_bytes, unfinished)))
+        others = partial.parent.glob(f"{file.name}.*{PARTIAL}") if file.chunked else ()
+        return min(file.size_bytes, max(map(_size_bytes, (partial, *others))))
 
     def settle(self, repository: Repository, to: Path | None) -> None:
         """See `Hub`."""

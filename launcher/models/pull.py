@@ -21,7 +21,8 @@ from launcher.models.repository import File, Repository
 from launcher.models.wanted import Wanted
 
 WORKERS = 8  # files at once, as many as huggingface_hub has
-TRIES = 6  # without a byte of progress between them
+TRIES = 6  # of a file, without a byte of progress between them
+LOOKS = 3  # at a repository
 ALTERED_TRIES = 2  # a file that arrived whole and wrong is fetched once more
 LONGEST_WAIT_S = 60.0  # between two tries, unless the hub asks for more
 SHOW_S = 0.25
@@ -66,7 +67,13 @@ def pull(wanted: Wanted, observer: Observer) -> Pulled:
         ServeError: no hub has it for this user, the disk has no room, or a file did not arrive as the hub lists it.
         OSError: a folder cannot be written.
     """
-    hub, everything = look(wanted, observer)
+    try:
+        hub, everything = look(wanted, observer)
+    except Unreachable as error:
+        if (known := _complete(wanted)) is None:
+            raise
+        observer.note(f"{error.what}; what was pulled before is complete")
+        return known
     repository = replace(everything, files=needed(everything.files, wanted.include))
     place = hub.place(repository, wanted.to)
     left_out = len(everything.files) - len(repository.files)
@@ -90,6 +97,17 @@ def pull(wanted: Wanted, observer: Observer) -> Pulled:
         )
         hub.settle(repository, wanted.to)
     return Pulled(repository, place, repository.size_bytes - before_bytes)
+
+
+def _complete(wanted: Wanted) -> Pulled | None:
+    """What an earlier pull of the same brought, if nothing of it is missing: good enough where no hub answers."""
+    for each in store.every():
+        known = each.repository
+        if known and (known.name, each.to) == (wanted.name, wanted.to) and wanted.source in ("auto", known.hub):
+            same = wanted.revision in (None, known.revision, known.commit) and not wanted.include
+            if same and not each.missing:
+                return Pulled(known, each.place, 0)
+    return None
 
 
 def look(wanted: Wanted, observer: Observer) -> tuple[Hub, Repository]:
@@ -117,7 +135,7 @@ def _look(source: str, wanted: Wanted, observer: Observer) -> tuple[Hub, Reposit
         return hub.look(wanted.name, wanted.revision)
 
     what = f"{TITLES[source]} cannot be asked for model {wanted.name!r}"
-    return hub, _persist(ask, lambda: 0, what, hub.address, observer.note)
+    return hub, _persist(ask, lambda: 0, what, hub.address, observer.note, LOOKS)
 
 
 def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, observer: Observer) -> None:
@@ -187,7 +205,12 @@ def _outcome(
 
 
 def _persist(
-    attempt: Callable[[], Result], there: Callable[[], int], what: str, where: str, note: Callable[[str], None]
+    attempt: Callable[[], Result],
+    there: Callable[[], int],
+    what: str,
+    where: str,
+    note: Callable[[str], None],
+    tries: int = TRIES,
 ) -> Result:
     """Tries again what may pass, later each time, as long as it gets on now and then."""
     failures = altered = 0
@@ -207,7 +230,7 @@ def _persist(
                     fix="the hub or a proxy hands out a damaged copy: try again later, or another mirror",
                     code=FAILED,
                 ) from None
-            if failures >= TRIES:
+            if failures >= tries:
                 raise Unreachable(
                     f"{what}: {error.what}, {failures} times in a row",
                     where=where,

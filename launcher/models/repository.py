@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from launcher.errors import FAILED, ServeError
+
+HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 BLOCK_BYTES = 4 * 2**20
 
 
@@ -37,6 +41,18 @@ class File:
     sha256: str | None = None
     blob_sha1: str | None = None
     chunked: bool = False
+
+    def __post_init__(self) -> None:
+        """A path leads nowhere but into the folder of its repository, and a hash is one: both become file names.
+
+        Raises:
+            ServeError: the hub tells something else.
+        """
+        path = PurePosixPath(self.path)
+        if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in self.path:
+            raise ServeError(f"the hub lists a file {self.path!r}, which no repository can hold", code=FAILED)
+        if not all(HASH.fullmatch(each) for each in (self.sha256, self.blob_sha1) if each):
+            raise ServeError(f"the hub tells a hash of {self.path!r} that is none", code=FAILED)
 
     @property
     def name(self) -> str:
