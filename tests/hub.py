@@ -2,7 +2,7 @@
 
 As a program it serves the folders of a folder (`FOLDER/org/name/...`) and prints its address:
 
-    python -m tests.hub FOLDER [--fault '{"kind": "drop", "times": 20}']...
+    python -m tests.hub FOLDER [--rate BYTES] [--fault '{"kind": "drop", "times": 20}']...
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ COMMIT = "c0ffee" + "0" * 34
 LARGE = (".safetensors", ".bin", ".gguf", ".pth", ".onnx")  # kept by LFS: known by sha256, sent by the CDN
 TOKEN = "hf_letmein"  # noqa: S105 - a test's
 BLOCK_BYTES = 2**18
+PACE = 47  # SO_MAX_PACING_RATE of Linux, for which Python has no name
 
 
 @dataclass
@@ -76,6 +77,7 @@ class Hub:
     faults: list[Fault] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     address: str = ""
+    rate: int = 0  # bytes a second of each connection, held by the kernel; 0 is no limit
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fault(self, path: str) -> Fault | None:
@@ -126,6 +128,11 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     hub: Hub
+
+    def setup(self) -> None:
+        super().setup()
+        if self.hub.rate:
+            self.connection.setsockopt(socket.SOL_SOCKET, PACE, self.hub.rate)
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -322,8 +329,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--fault", type=json.loads, action="append", default=[], help="the fields of a Fault, as JSON")
+    parser.add_argument("--rate", type=int, default=0, help="bytes a second of each connection")
     given = parser.parse_args()
-    with serving(Hub(of_folder(given.folder), [Fault(**each) for each in given.fault])) as hub:
+    faults = [Fault(**each) for each in given.fault]
+    with serving(Hub(of_folder(given.folder), faults, rate=given.rate)) as hub:
         print(hub.address, flush=True)
         threading.Event().wait()
 

@@ -47,6 +47,7 @@ def pull(
     """
     from launcher.cli import transfer  # noqa: PLC0415 - not needed for --help
     from launcher.models import pull as pulling  # noqa: PLC0415
+    from launcher.models.hub import MODELSCOPE  # noqa: PLC0415
     from launcher.models.wanted import wanted  # noqa: PLC0415
 
     models = wanted(model, preset, revision=revision, source=source, include=tuple(include or ()), to=to)
@@ -69,6 +70,8 @@ def pull(
                 pulling.gigabytes(pulled.fetched_bytes) + " fetched" if pulled.fetched_bytes else "nothing to fetch"
             )
             print(f"{show.line(each.name)} is complete, {fetched}: {show.line(str(pulled.place))}")
+            if pulled.repository.hub == MODELSCOPE and not each.to:
+                print(f"  an engine finds it there: serve launch {show.line(each.name)} --source modelscope")
     if json:
         show.as_json(rows)
 
@@ -197,4 +200,4 @@ def _row(stored: Stored) -> dict[str, Any]:
 
 
 def _state(row: dict[str, Any]) -> str:
-    return f"{len(row['missing'])} files missing" if row["missing"] else "complete"
+    return f"{len(row['missing'])} missing" if row["missing"] else "complete"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -65,8 +66,12 @@ class File:
             return hashlib.sha256()
         return hashlib.sha1(f"blob {self.size_bytes}\0".encode(), usedforsecurity=False)
 
-    def fault(self, path: Path) -> str | None:
+    def fault(self, path: Path, watch: Callable[[int], object] = int) -> str | None:
         """What is wrong with a file of this host that ought to be this one, as the end of a sentence; None if nothing.
+
+        Args:
+            path: of that file.
+            watch: told how many bytes were read, block after block.
 
         Raises:
             OSError: it cannot be read.
@@ -81,6 +86,7 @@ class File:
         with path.open("rb") as file:
             while block := file.read(BLOCK_BYTES):
                 content.update(block)
+                watch(len(block))
         return self.altered(content)
 
     def altered(self, content: Hash) -> str | None:

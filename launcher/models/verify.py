@@ -37,17 +37,19 @@ def check(stored: Stored, observer: Observer) -> Checked:
         OSError: a file cannot be read.
     """
     repository = stored.repository or _listed(stored, observer)
-    read_bytes, faults = 0, []
+    read_bytes = 0
+
+    def watch(block_bytes: int) -> None:
+        nonlocal read_bytes
+        read_bytes += block_bytes
+        observer.progress(read_bytes)
+
     observer.begin(stored.name, repository.size_bytes, 0)
     try:
-        for file in repository.files:
-            if fault := file.fault(stored.place / file.path):
-                faults.append((file, fault))
-            read_bytes += file.size_bytes
-            observer.progress(read_bytes)
+        found = [(file, file.fault(stored.place / file.path, watch)) for file in repository.files]
     finally:
         observer.end()
-    return Checked(stored, repository, tuple(faults))
+    return Checked(stored, repository, tuple((file, fault) for file, fault in found if fault))
 
 
 def repair(checked: Checked, observer: Observer) -> None:

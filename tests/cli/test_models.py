@@ -101,7 +101,8 @@ def test_pull_list_where_verify_remove(serve: Program, hub: Hub, models: Callabl
     assert (row["hub"], row["size_bytes"], row["fetched_bytes"]) == (source, size_bytes, size_bytes)
     assert hub.sent("") == size_bytes
     again = models("pull", "org/model", "--source", source)
-    assert again.out == f"org/model is complete, nothing to fetch: {row['folder']}\n"
+    assert again.out.startswith(f"org/model is complete, nothing to fetch: {row['folder']}\n")
+    assert ("--source modelscope" in again.out) == (source == "modelscope")
     assert hub.sent("") == size_bytes
     assert models("where", "org/model").out.strip() == row["folder"]
     listed = ok(models("list", "--json"))
