@@ -23,6 +23,7 @@ from launcher.cli import (
     literal,
     logs,
     migrate,
+    models,
     presets,
     releases,
     service,
@@ -57,6 +58,7 @@ app.command()(doctor.doctor)
 app.command()(keys.keys)
 app.command()(releases.releases)
 app.add_typer(presets.app, name="presets")
+app.add_typer(models.app, name="models")
 app.add_typer(engines.app, name="engines")
 app.add_typer(key.app, name="key")
 app.add_typer(service.app, name="service")

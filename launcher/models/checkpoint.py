@@ -70,7 +70,7 @@ def ensure(checkpoint: Checkpoint, revision: str | None = None, source: str = "a
             raise ServeError.gather(problems)
     elif source != "modelscope":  # ModelScope is asked by the engine alone
         snapshot = _snapshot(checkpoint.path, revision)
-        if not (snapshot and _has_weights(snapshot)):
+        if not (snapshot and has_weights(snapshot)):
             _look_up(checkpoint.path, revision)
 
 
@@ -163,7 +163,7 @@ def _snapshot(repository: str, revision: str | None) -> Path | None:
     return snapshot if commit and (snapshot / "config.json").is_file() else None
 
 
-def _has_weights(snapshot: Path) -> bool:
+def has_weights(snapshot: Path) -> bool:
     """Whether the snapshot holds weights, and every shard that an index file lists."""
     for index in snapshot.glob("*.index.json"):
         try:
@@ -206,10 +206,10 @@ def _look_up(repository: str, revision: str | None) -> None:
             code=FAILED,
         ) from None
     if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's first error
-        raise _refusal(repository, revision, url, answer.status_code, answer.headers.get("x-error-code", ""))
+        raise refusal(repository, revision, url, answer.status_code, answer.headers.get("x-error-code", ""))
 
 
-def _refusal(repository: str, revision: str | None, url: str, status: int, code: str) -> ServeError:
+def refusal(repository: str, revision: str | None, url: str, status: int, code: str) -> ServeError:
     """The hub's answer in words; `code` is its X-Error-Code header, which huggingface_hub's errors are made from."""
     if code == "GatedRepo" or status == 403:  # noqa: PLR2004
         return ServeError(

@@ -1,0 +1,203 @@
+"""`serve models`: models of hubs on this host: fetched, listed, checked, removed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from launcher.cli import show
+from launcher.errors import FAILED, ServeError
+
+if TYPE_CHECKING:
+    from launcher.models.store import Stored
+
+app = typer.Typer(help="Fetch, list, check and remove models.", no_args_is_help=True, rich_markup_mode=None)
+Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
+Reference = Annotated[str, typer.Argument(metavar="MODEL", help="A repository id, or the folder of --to.")]
+Revision = Annotated[str | None, typer.Option("--revision", metavar="REVISION", help="A branch, tag or commit.")]
+Source = Annotated[str | None, typer.Option("--source", metavar="HUB", help="huggingface or modelscope.")]
+
+
+@app.command()
+def pull(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A repository id.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="HUB",
+            help="huggingface (unless given), modelscope, or auto: the second where the first has it not.",
+        ),
+    ] = None,
+    revision: Revision = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", metavar="PATTERN", help="These files instead of what engines need; repeatable."),
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="FOLDER", help="Into this folder, not the cache.")] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", metavar="NAME", help="The preset's model, and its draft model.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Fetch a model into the cache in which engines look.
+
+    What is there stays; a part of a file is gone on with. Each file is compared with the hub's size and hash.
+    """
+    from launcher.cli import transfer  # noqa: PLC0415 - not needed for --help
+    from launcher.models import pull as pulling  # noqa: PLC0415
+    from launcher.models.hub import MODELSCOPE  # noqa: PLC0415
+    from launcher.models.wanted import wanted  # noqa: PLC0415
+
+    models = wanted(model, preset, revision=revision, source=source, include=tuple(include or ()), to=to)
+    rows = []
+    for each in models:
+        pulled = pulling.pull(each, transfer.observer(json=json))
+        rows.append(
+            {
+                "model": pulled.repository.name,
+                "hub": pulled.repository.hub,
+                "commit": pulled.repository.commit,
+                "folder": str(pulled.place),
+                "files": len(pulled.repository.files),
+                "size_bytes": pulled.repository.size_bytes,
+                "fetched_bytes": pulled.fetched_bytes,
+            }
+        )
+        if not json:
+            fetched = (
+                pulling.gigabytes(pulled.fetched_bytes) + " fetched" if pulled.fetched_bytes else "nothing to fetch"
+            )
+            print(f"{show.line(each.name)} is complete, {fetched}: {show.line(str(pulled.place))}")
+            if pulled.repository.hub == MODELSCOPE and not each.to:
+                print(f"  an engine finds it there: serve launch {show.line(each.name)} --source modelscope")
+    if json:
+        show.as_json(rows)
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the models of this host: what was pulled, and what engines fetched into the caches."""
+    from launcher.models import store  # noqa: PLC0415 - not needed for --help
+    from launcher.models.pull import gigabytes  # noqa: PLC0415
+
+    rows = [_row(each) for each in store.every()]
+    if json:
+        show.as_json(rows)
+    elif rows:
+        show.table(
+            ("model", "hub", "commit", "size", "state", "folder"),
+            [
+                (row["model"], row["hub"], row["commit"][:12], gigabytes(row["size_bytes"]), _state(row), row["folder"])
+                for row in rows
+            ],
+            spare=("folder", "commit"),
+        )
+    else:
+        print("there is no model on this host; run: serve models pull Qwen/Qwen3-0.6B")
+
+
+@app.command()
+def where(model: Reference, revision: Revision = None, source: Source = None, json: Json = False) -> None:
+    """Print the folder that holds a model, if all of it is there."""
+    stored = _one(model, revision, source)
+    if missing := stored.missing:
+        raise _incomplete(stored, missing)
+    if json:
+        show.as_json(_row(stored))
+    else:
+        print(show.line(str(stored.place)))
+
+
+@app.command()
+def verify(
+    model: Reference,
+    revision: Revision = None,
+    source: Source = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Fetch the files that are wrong again.")] = False,
+    json: Json = False,
+) -> None:
+    """Read every file of a model and compare it with the hub's size and hash.
+
+    Exits with 1 if a file is wrong or missing and stays so.
+    """
+    from launcher.cli import transfer  # noqa: PLC0415 - not needed for --help
+    from launcher.models import store  # noqa: PLC0415
+    from launcher.models import verify as verifying  # noqa: PLC0415
+
+    watch = transfer.observer(json=json)
+    reports, wrong = [], 0
+    for stored in store.find(model, revision, source):
+        with store.alone(stored.place, _wait):
+            checked = verifying.check(stored, watch)
+            faults = [f"{file.path} {fault}" for file, fault in checked.faults]
+            if faults and repair:
+                verifying.repair(checked, watch)
+        wrong += 0 if repair else len(faults)
+        reports.append(_row(stored) | {"faults": faults, "repaired": bool(faults and repair)})
+        if not json:
+            for fault in faults:
+                print(show.line(fault))
+            state = "all files are right" if not faults else "fetched again" if repair else f"{len(faults)} wrong"
+            print(f"{show.line(store.title(stored))}: {len(checked.repository.files)} files, {state}")
+    if json:
+        show.as_json(reports)
+    if wrong:
+        raise ServeError(
+            "some files are not what the hub lists", fix=f"serve models verify {model} --repair", code=FAILED
+        )
+
+
+@app.command()
+def rm(model: Reference, revision: Revision = None, source: Source = None, json: Json = False) -> None:
+    """Remove a model from this host."""
+    from launcher.models import store  # noqa: PLC0415 - not needed for --help
+    from launcher.models.pull import gigabytes  # noqa: PLC0415
+
+    rows = []
+    for stored in store.find(model, revision, source):
+        with store.alone(stored.place, _wait):
+            row = _row(stored)
+            store.remove(stored)
+        rows.append(row)
+        if not json:
+            print(f"removed {show.line(store.title(stored))}, {gigabytes(row['size_bytes'])}")
+    if json:
+        show.as_json(rows)
+
+
+def _wait() -> None:
+    raise ServeError("another serve has this model in work", fix="wait for it, or end it", code=FAILED)
+
+
+def _one(model: str, revision: str | None, source: str | None) -> Stored:
+    """The model of that name; of several, one that is complete, and of those what was pulled before what was found."""
+    from launcher.models import store  # noqa: PLC0415 - not needed for --help
+
+    return min(store.find(model, revision, source), key=lambda each: (bool(each.missing), each.repository is None))
+
+
+def _incomplete(stored: Stored, missing: tuple[str, ...]) -> ServeError:
+    return ServeError(
+        f"model {stored.name!r} is not complete: {len(missing)} files are missing, such as {missing[0]}",
+        where=str(stored.place),
+        fix=f"serve models pull {stored.name}",
+        code=FAILED,
+    )
+
+
+def _row(stored: Stored) -> dict[str, Any]:
+    return {
+        "model": stored.name,
+        "hub": stored.hub,
+        "commit": stored.commit,
+        "folder": str(stored.place),
+        "size_bytes": stored.size_bytes,
+        "missing": list(stored.missing),
+        "pulled": stored.repository is not None,
+    }
+
+
+def _state(row: dict[str, Any]) -> str:
+    return f"{len(row['missing'])} missing" if row["missing"] else "complete"

@@ -1,0 +1,81 @@
+"""What two hubs have in common: they are asked for a repository, and for one file of it after the other."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Protocol
+
+from launcher.errors import FAILED, ServeError
+from launcher.models.repository import File, Repository
+
+HUGGINGFACE, MODELSCOPE = "huggingface", "modelscope"
+TITLES = {HUGGINGFACE: "Hugging Face", MODELSCOPE: "ModelScope"}
+
+
+class Passing(Exception):  # noqa: N818 - it is no error yet: another try may go well
+    """A failure that another try may not meet: a broken connection, a busy hub, bytes that arrived altered.
+
+    Args:
+        what: as the end of a sentence.
+        wait_s: how long the hub asks to be left in peace, if it does.
+        altered: whether everything arrived, and is not what the hub lists.
+    """
+
+    def __init__(self, what: str, *, wait_s: float | None = None, altered: bool = False) -> None:
+        """See the class."""
+        super().__init__(what)
+        self.what = what
+        self.wait_s = wait_s
+        self.altered = altered
+
+
+class Unreachable(ServeError):  # noqa: N818 - as it reads where it is caught
+    """The hub did not answer: not that it refused."""
+
+
+class Hub(Protocol):
+    """One hub, through its own client.
+
+    Each method but `there_bytes` and `settle` raises `Passing` where another try may help, and a ServeError where none
+    will.
+    """
+
+    address: str
+
+    def look(self, name: str, revision: str | None) -> Repository:
+        """All files of a repository, which exists and is open to this user."""
+
+    def place(self, repository: Repository, to: Path | None) -> Path:
+        """The folder where the files lie, in the end: in the cache of the hub's client, or `to`."""
+
+    def fetch(self, repository: Repository, file: File, to: Path | None) -> None:
+        """Bring one file to its place, going on where an earlier try ended; its size and hash are the hub's then."""
+
+    def there_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
+        """How much of a file lies on this host, whole or not."""
+
+    def settle(self, repository: Repository, to: Path | None) -> None:
+        """All files are there: what the client keeps beside them is written, what earlier tries left is cleared."""
+
+
+def named(hub: str) -> Hub:
+    """The hub of that name.
+
+    Raises:
+        ServeError: its client is not installed.
+    """
+    if hub == HUGGINGFACE:
+        from launcher.models.huggingface import HuggingFace  # noqa: PLC0415 - half a second, for transfers alone
+
+        return HuggingFace()
+    if importlib.util.find_spec("modelscope_hub") is None:
+        raise ServeError(
+            "ModelScope's client is not installed beside serve",
+            where="--source modelscope",
+            fix="pip install modelscope-hub, in the environment of serve",
+            code=FAILED,
+        )
+    from launcher.models.modelscope import ModelScope  # noqa: PLC0415 - an extra, and slow to import
+
+    return ModelScope()

@@ -1,0 +1,284 @@
+"""Bringing a repository's files to this host: first what it takes, then file beside file, each as the hub has it."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from launcher.errors import FAILED, ServeError
+from launcher.models import hub as hubs
+from launcher.models import store
+from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES, Hub, Passing, Unreachable
+from launcher.models.needed import needed
+from launcher.models.repository import File, Repository
+from launcher.models.wanted import Wanted
+
+WORKERS = 8  # files at once, as many as huggingface_hub has
+TRIES = 6  # of a file, without a byte of progress between them
+LOOKS = 3  # at a repository
+ALTERED_TRIES = 2  # a file that arrived whole and wrong is fetched once more
+LONGEST_WAIT_S = 60.0  # between two tries, unless the hub asks for more
+SHOW_S = 0.25
+Result = TypeVar("Result")
+
+
+class Observer:
+    """What a transfer tells; this one says nothing."""
+
+    def note(self, text: str) -> None:
+        """Something happened."""
+
+    def begin(self, name: str, total_bytes: int, there_bytes: int) -> None:
+        """A transfer begins, of which some is there."""
+
+    def progress(self, there_bytes: int) -> None:
+        """So much of the total is there now."""
+
+    def end(self) -> None:
+        """The transfer is over, well or not."""
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull did.
+
+    Attributes:
+        repository: with the files that belong to it.
+        place: the folder that holds them.
+        fetched_bytes: how many were not on this host before.
+    """
+
+    repository: Repository
+    place: Path
+    fetched_bytes: int
+
+
+def pull(wanted: Wanted, observer: Observer) -> Pulled:
+    """Fetch a model; what is there already stays, and a part of a file is gone on with.
+
+    Raises:
+        ServeError: no hub has it for this user, the disk has no room, or a file did not arrive as the hub lists it.
+        OSError: a folder cannot be written.
+    """
+    try:
+        hub, everything = look(wanted, observer)
+    except Unreachable as error:
+        if (known := _complete(wanted)) is None:
+            raise
+        observer.note(f"{error.what}; what was pulled before is complete")
+        return known
+    repository = replace(everything, files=needed(everything.files, wanted.include))
+    place = hub.place(repository, wanted.to)
+    left_out = len(everything.files) - len(repository.files)
+    observer.note(
+        f"{wanted.name} at {repository.commit[:12]} of {TITLES[repository.hub]}: {len(repository.files)} files, "
+        f"{gigabytes(repository.size_bytes)}"
+        + (f"; {left_out} that engines do not need stay there" if left_out else "")
+    )
+    there = _Waiting(hub, repository, wanted.to, observer)
+    with store.alone(place, there):
+        there.over()
+        before_bytes = there.bytes()
+        _room(place, repository.size_bytes - before_bytes)
+        store.write_down(repository, place, wanted.to)
+        fetch(
+            hub,
+            repository,
+            [file for file in repository.files if not file.fits(place / file.path)],
+            wanted.to,
+            observer,
+        )
+        hub.settle(repository, wanted.to)
+    return Pulled(repository, place, repository.size_bytes - before_bytes)
+
+
+def _complete(wanted: Wanted) -> Pulled | None:
+    """What an earlier pull of the same brought, if nothing of it is missing: good enough where no hub answers."""
+    for each in store.every():
+        known = each.repository
+        if known and (known.name, each.to) == (wanted.name, wanted.to) and wanted.source in ("auto", known.hub):
+            same = wanted.revision in (None, known.revision, known.commit) and not wanted.include
+            if same and not each.missing:
+                return Pulled(known, each.place, 0)
+    return None
+
+
+def look(wanted: Wanted, observer: Observer) -> tuple[Hub, Repository]:
+    """The hub that has a repository, and what it says of it.
+
+    Raises:
+        ServeError: see `pull`.
+    """
+    if wanted.source != "auto":
+        return _look(wanted.source, wanted, observer)
+    try:
+        return _look(HUGGINGFACE, wanted, observer)
+    except ServeError as error:
+        observer.note(f"{error.what}; asking {TITLES[MODELSCOPE]}")
+        try:
+            return _look(MODELSCOPE, wanted, observer)
+        except ServeError as second:
+            raise ServeError.gather([error, second]) from None
+
+
+def _look(source: str, wanted: Wanted, observer: Observer) -> tuple[Hub, Repository]:
+    hub = hubs.named(source)
+
+    def ask() -> Repository:
+        return hub.look(wanted.name, wanted.revision)
+
+    what = f"{TITLES[source]} cannot be asked for model {wanted.name!r}"
+    return hub, _persist(ask, lambda: 0, what, hub.address, observer.note, LOOKS)
+
+
+def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, observer: Observer) -> None:
+    """Fetches files side by side, the largest first, while the observer hears how far they are.
+
+    The threads are daemons: Ctrl-C does not wait for a hub, and what they hold is the kernel's to give back.
+
+    Raises:
+        ServeError: a file did not arrive; the others stay, as far as they came.
+        OSError: a file cannot be written.
+    """
+    work: queue.SimpleQueue[File] = queue.SimpleQueue()
+    for file in sorted(files, key=lambda each: -each.size_bytes):
+        work.put(file)
+    told: queue.SimpleQueue[str | Exception | None] = queue.SimpleQueue()
+    over = threading.Event()
+
+    def carry() -> None:
+        with contextlib.suppress(queue.Empty):
+            while not over.is_set():
+                told.put(_outcome(hub, repository, work.get_nowait(), to, told.put))
+
+    rest_bytes = repository.size_bytes - sum(file.size_bytes for file in files)
+
+    def there_bytes() -> int:
+        return rest_bytes + sum(hub.there_bytes(repository, file, to) for file in files)
+
+    observer.begin(repository.name, repository.size_bytes, there_bytes())
+    try:
+        for _ in range(min(WORKERS, len(files))):
+            threading.Thread(target=carry, daemon=True).start()
+        left = len(files)
+        while left:
+            try:
+                event = told.get(timeout=SHOW_S)
+            except queue.Empty:
+                observer.progress(there_bytes())
+                continue
+            if isinstance(event, Exception):
+                raise event
+            if event is None:
+                left -= 1
+            else:
+                observer.note(event)
+        observer.progress(there_bytes())
+    finally:
+        over.set()
+        observer.end()
+
+
+def _outcome(
+    hub: Hub, repository: Repository, file: File, to: Path | None, note: Callable[[str], None]
+) -> Exception | None:
+    """Fetches one file; None if that went well."""
+
+    def attempt() -> None:
+        hub.fetch(repository, file, to)
+
+    def there_bytes() -> int:
+        return hub.there_bytes(repository, file, to)
+
+    try:
+        _persist(attempt, there_bytes, f"{file.path} of {repository.name}", hub.address, note)
+    except (ServeError, OSError) as error:
+        return error
+    return None
+
+
+def _persist(
+    attempt: Callable[[], Result],
+    there: Callable[[], int],
+    what: str,
+    where: str,
+    note: Callable[[str], None],
+    tries: int = TRIES,
+) -> Result:
+    """Tries again what may pass, later each time, as long as it gets on now and then."""
+    failures = altered = 0
+    before_bytes = there()
+    while True:
+        try:
+            return attempt()
+        except Passing as error:
+            now_bytes = there()
+            failures = 1 if now_bytes > before_bytes else failures + 1
+            before_bytes = now_bytes
+            altered += error.altered
+            if altered >= ALTERED_TRIES:
+                raise ServeError(
+                    f"{what} {error.what}, and so it was {altered} times",
+                    where=where,
+                    fix="the hub or a proxy hands out a damaged copy: try again later, or another mirror",
+                    code=FAILED,
+                ) from None
+            if failures >= tries:
+                raise Unreachable(
+                    f"{what}: {error.what}, {failures} times in a row",
+                    where=where,
+                    fix="check the network and the hub's address; what has come is kept, and gone on with next time",
+                    code=FAILED,
+                ) from None
+            wait_s = min(2.0 ** (failures - 1), LONGEST_WAIT_S) if error.wait_s is None else error.wait_s
+            note(f"{what}: {error.what}; once more in {wait_s:.0f} s")
+            time.sleep(wait_s)
+
+
+class _Waiting:
+    """Another process has the same files in work: what it brings is shown as progress, and kept."""
+
+    def __init__(self, hub: Hub, repository: Repository, to: Path | None, observer: Observer) -> None:
+        self._hub, self._repository, self._to, self._observer = hub, repository, to, observer
+        self._begun = False
+
+    def bytes(self) -> int:
+        return sum(self._hub.there_bytes(self._repository, file, self._to) for file in self._repository.files)
+
+    def __call__(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._observer.note("another serve has these files in work: waiting for it")
+            self._observer.begin(self._repository.name, self._repository.size_bytes, self.bytes())
+        self._observer.progress(self.bytes())
+        time.sleep(SHOW_S)
+
+    def over(self) -> None:
+        if self._begun:
+            self._observer.end()
+
+
+def _room(place: Path, need_bytes: int) -> None:
+    """Nothing is written twice: a partial file becomes the file, in the same folder."""
+    folder = next(each for each in (place, *place.parents) if each.is_dir())
+    free_bytes = shutil.disk_usage(folder).free
+    if need_bytes > free_bytes:
+        raise ServeError(
+            f"{gigabytes(need_bytes)} are still to be fetched, {gigabytes(free_bytes)} are free",
+            where=str(folder),
+            fix="free some space (serve models list, serve models rm), or choose another disk: HF_HOME, or --to FOLDER",
+            code=FAILED,
+        )
+
+
+def gigabytes(size_bytes: int) -> str:
+    """A size as people read it, in units of ten."""
+    unit, name = next((each for each in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size_bytes >= each[0]), (1, "bytes"))
+    return f"{size_bytes / unit:.1f} {name}" if unit > 1 else f"{size_bytes} {name}"

@@ -1,0 +1,204 @@
+"""The models of this host: what was pulled, as it was written down then, and what engines have left in the caches."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher import settings
+from launcher.errors import FAILED, ServeError, nearest
+from launcher.models import checkpoint
+from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES
+from launcher.models.repository import Repository
+
+SNAPSHOTS = "models--*/snapshots/*"
+DIGEST_CHARACTERS = 8
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A model on this host.
+
+    Attributes:
+        hub: ``huggingface`` or ``modelscope``.
+        name: of its repository.
+        commit: under which the hub's client keeps it.
+        place: the folder that holds its files.
+        to: the folder that was asked for, where that is not a cache.
+        repository: the files that belong to it; None where an engine fetched it, and nobody wrote that down.
+    """
+
+    hub: str
+    name: str
+    commit: str
+    place: Path
+    to: Path | None = None
+    repository: Repository | None = None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Files that are not there in their size; of a model that an engine fetched: what its index lists in vain."""
+        if self.repository is None:
+            return () if checkpoint.has_weights(self.place) else ("weights",)
+        return tuple(file.path for file in self.repository.files if not file.fits(self.place / file.path))
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the files that are there."""
+        if self.repository is None:
+            return sum(each.stat().st_size for each in self.place.rglob("*") if each.is_file())
+        files = (self.place / file.path for file in self.repository.files)
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def write_down(repository: Repository, place: Path, to: Path | None) -> None:
+    """Before the first byte comes: which files belong to it, so that what is missing is known at any time."""
+    record = {"place": str(place), "to": str(to) if to else None, **dataclasses.asdict(repository)}
+    path = _record(place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    unfinished.replace(path)
+
+
+@contextlib.contextmanager
+def alone(place: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Keeps every other pull, check and removal of the same files waiting; the kernel gives the lock back of who dies.
+
+    Args:
+        place: the folder of the files.
+        waiting: called now and then while another process holds the lock; it takes some time each.
+    """
+    path = _record(place).with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waiting()
+        yield
+
+
+def every() -> list[Stored]:
+    """All models of this host, by name."""
+    found = {each.place: each for each in _cached()}
+    found |= {each.place: each for each in _written_down()}
+    return sorted(found.values(), key=lambda each: (each.name.lower(), each.hub, each.commit))
+
+
+def find(reference: str, revision: str | None = None, source: str | None = None) -> list[Stored]:
+    """The models that a reference means: a repository's name, or a folder.
+
+    Raises:
+        ServeError: there is none.
+    """
+    folder = settings.expanded(reference).absolute()
+    models = every()
+    found = [
+        each
+        for each in models
+        if (each.name == reference or folder in (each.to, each.place))
+        and (source in (None, "auto", each.hub))
+        and (revision is None or revision == each.commit or (each.repository and revision == each.repository.revision))
+    ]
+    if found:
+        return found
+    if known := sorted({each.commit for each in models if each.name == reference}):
+        fix = f"there is {', '.join(known)}"
+    else:
+        fix = nearest(reference, [each.name for each in models]) or f"serve models pull {reference}"
+    raise ServeError(f"model {reference!r} is not on this host", fix=fix, code=FAILED)
+
+
+def remove(stored: Stored) -> None:
+    """Takes a model's files away, with what other tries left of it, and what is written down of it.
+
+    Of a folder that the user named, only what belongs to the model.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if stored.to is None:
+        _remove_cached(stored)
+    else:
+        for file in stored.repository.files if stored.repository else ():
+            (stored.place / file.path).unlink(missing_ok=True)
+            _remove_empty((stored.place / file.path).parent, stored.place)
+        shutil.rmtree(stored.place / ".cache" / "serve", ignore_errors=True)
+        _remove_empty(stored.place / ".cache", stored.place.parent)
+    _record(stored.place).unlink(missing_ok=True)
+
+
+def _remove_cached(stored: Stored) -> None:
+    """Hugging Face's client knows which contents other revisions and repositories share with this one."""
+    home = stored.place.parent.parent
+    if stored.hub == HUGGINGFACE:
+        from huggingface_hub import scan_cache_dir  # noqa: PLC0415 - half a second, to remove alone
+
+        scan_cache_dir(checkpoint.cache()).delete_revisions(stored.commit).execute()
+    if stored.place.is_dir():
+        shutil.rmtree(stored.place)
+    if stored.hub == HUGGINGFACE and home.is_dir() and not any(home.glob("snapshots/*")):
+        shutil.rmtree(home)
+    _remove_empty(stored.place.parent, home.parent)
+
+
+def _remove_empty(folder: Path, stop: Path) -> None:
+    with contextlib.suppress(OSError):
+        while folder != stop:
+            folder.rmdir()
+            folder = folder.parent
+
+
+def _folder() -> Path:
+    return settings.data_folder() / "models" / "pulled"
+
+
+def _record(place: Path) -> Path:
+    readable = re.sub(r"[^\w.-]+", "-", place.name)[:40]
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:DIGEST_CHARACTERS]
+    return _folder() / f"{readable}-{digest}.json"
+
+
+def _written_down() -> Iterator[Stored]:
+    for path in _folder().glob("*.json"):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            repository, place = Repository.of_record(record), Path(record["place"])
+            to = Path(record["to"]) if record["to"] else None
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not ours, or of another release
+        if place.is_dir():
+            yield Stored(repository.hub, repository.name, repository.commit, place, to, repository)
+
+
+def _cached() -> Iterator[Stored]:
+    for place in checkpoint.cache().glob(SNAPSHOTS):
+        name = place.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
+        if (place / "config.json").is_file():
+            yield Stored(HUGGINGFACE, name, place.name, place)
+    for place in (modelscope_cache() / "models").glob("*--*/snapshots/*"):
+        name = place.parent.parent.name.replace("--", "/", 1)
+        if (place / "config.json").is_file():
+            yield Stored(MODELSCOPE, name, place.name, place)
+
+
+def modelscope_cache() -> Path:
+    """Where ModelScope's client keeps models, by its documented variable: importing it costs more than a whole list."""
+    return settings.expanded(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").resolve()
+
+
+def title(stored: Stored) -> str:
+    """A model as people read it."""
+    return f"{stored.name} at {stored.commit[:12]} of {TITLES[stored.hub]}"

@@ -1,0 +1,409 @@
+"""`serve models` as a process, with the real clients of both hubs, against a hub with the faults of real ones."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import hub as hubs
+from tests.cli.conftest import PATIENCE_S, Program, Result
+from tests.hub import COMMIT, TOKEN, Fault, Hub, Repository
+
+MB = 10**6
+LARGE = random.Random(0).randbytes(30 * MB)  # noqa: S311 - content
+CONFIG = b'{"architectures": ["Qwen3ForCausalLM"]}'
+SMALL = {"config.json": CONFIG, "tokenizer.json": b"{}", "model-00002.safetensors": LARGE[: 2 * MB]}
+FILES: dict[str, bytes | Path] = {
+    **SMALL,
+    "model-00001.safetensors": LARGE,
+    "original/model.pth": b"x",
+    "pytorch_model.bin": b"y",
+}
+NEEDED = {**SMALL, "model-00001.safetensors": LARGE}
+BOTH = pytest.mark.parametrize("source", ["huggingface", "modelscope"])
+BIG = r"(cdn/|FilePath=).*00001"
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with hubs.serving(Hub({"org/model": Repository(dict(FILES))})) as running:
+        yield running
+
+
+@pytest.fixture
+def models(serve: Program, hub: Hub) -> Callable[..., Result]:
+    def run(*words: str, **variables: str) -> Result:
+        return serve("models", *words, environment=environment(hub, serve) | variables)
+
+    return run
+
+
+def environment(hub: Hub, serve: Program) -> dict[str, str]:
+    addresses = {"HF_ENDPOINT": hub.address, "MODELSCOPE_ENDPOINT": hub.address}
+    home = {"HOME": str(serve.home), "MODELSCOPE_CACHE": str(serve.home / "ms")}
+    return addresses | home | {"HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+@contextlib.contextmanager
+def started(serve: Program, hub: Hub, *words: str) -> Iterator[subprocess.Popen[str]]:
+    argv = serve.argv("models", *words)
+    variables = serve.environment(environment(hub, serve))
+    with subprocess.Popen(
+        argv, env=variables, cwd=serve.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(happened: Callable[[], Any]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def ok(result: Result) -> Any:
+    assert result.code == 0, result.err
+    return json.loads(result.out)
+
+
+def complete(folder: str | Path) -> None:
+    found = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()}
+    assert {path for path in found if not path.startswith(".cache")} == set(NEEDED)
+    for path, content in NEEDED.items():
+        assert (Path(folder) / path).read_bytes() == content
+
+
+def unfinished(serve: Program) -> list[Path]:
+    homes = (serve.home, serve.folder)
+    return [path for home in homes for path in home.rglob("*") if path.name.endswith((".incomplete", ".part"))]
+
+
+@BOTH
+def test_pull_list_where_verify_remove(serve: Program, hub: Hub, models: Callable[..., Result], source: str) -> None:
+    row = ok(models("pull", "org/model", "--source", source, "--json"))[0]
+    complete(row["folder"])
+    size_bytes = sum(map(len, NEEDED.values()))
+    assert (row["hub"], row["size_bytes"], row["fetched_bytes"]) == (source, size_bytes, size_bytes)
+    assert hub.sent("") == size_bytes
+    again = models("pull", "org/model", "--source", source)
+    assert again.out.startswith(f"org/model is complete, nothing to fetch: {row['folder']}\n")
+    assert ("--source modelscope" in again.out) == (source == "modelscope")
+    assert hub.sent("") == size_bytes
+    assert models("where", "org/model").out.strip() == row["folder"]
+    listed = ok(models("list", "--json"))
+    assert [(each["model"], each["hub"], each["missing"]) for each in listed] == [("org/model", source, [])]
+    assert "all files are right" in models("verify", "org/model").out
+    assert models("rm", "org/model").out.startswith("removed org/model")
+    assert not Path(row["folder"]).exists()
+    assert not unfinished(serve)
+    assert ok(models("list", "--json")) == []
+    missing = models("where", "org/model")
+    assert (missing.code, "is not on this host" in missing.err) == (1, True)
+
+
+def test_the_cache_is_the_one_of_huggingface_hub(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    """An engine without a network finds the model, and the client's own tools see nothing amiss."""
+    folder = ok(models("pull", "org/model", "--json"))[0]["folder"]
+    code = (
+        "import huggingface_hub as h; print(h.snapshot_download('org/model', local_files_only=True)); "
+        "c = h.scan_cache_dir(); print([str(w) for w in c.warnings], [r.repo_id for r in c.repos], "
+        "[sorted(v.refs) for r in c.repos for v in r.revisions])"
+    )
+    variables = serve.environment(environment(hub, serve))
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [folder, "[] ['org/model'] [['main']]"]
+
+
+def test_what_an_engine_fetched_is_taken_over(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    variables = serve.environment(environment(hub, serve))
+    code = "import huggingface_hub as h; h.hf_hub_download('org/model', 'model-00001.safetensors')"
+    subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, check=True)
+    row = ok(models("pull", "org/model", "--json"))[0]
+    complete(row["folder"])
+    assert row["fetched_bytes"] == sum(map(len, SMALL.values()))
+    assert hub.sent("00001") == len(LARGE)
+
+
+def test_to_a_folder(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    for source in ("huggingface", "modelscope"):
+        folder = serve.folder / f"it's {source}"
+        row = ok(models("pull", "org/model", "--source", source, "--to", str(folder), "--json"))[0]
+        assert row["folder"] == str(folder)
+        complete(folder)
+        (folder / "mine.txt").write_text("kept")
+        assert models("verify", str(folder)).code == 0
+        assert models("rm", str(folder)).code == 0
+        assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    assert hub.sent("") == 2 * sum(map(len, NEEDED.values()))
+
+
+def test_include(models: Callable[..., Result]) -> None:
+    row = ok(models("pull", "org/model", "--include", "*.json", "--include", "original/*", "--json"))[0]
+    assert row["files"] == 3
+    nothing = models("pull", "org/model", "--include", "*.onnx")
+    assert (nothing.code, "no file of the repository is named '*.onnx'" in nothing.err) == (2, True)
+
+
+FAULTS = {
+    "dropped": [Fault("drop", BIG, after_bytes=12 * MB), Fault("drop", BIG, after_bytes=0)],
+    "busy, and down": [
+        Fault("status", r"tree|files", status=503, retry_after="1"),
+        Fault("status", BIG, status=429, retry_after="1"),
+        Fault("status", BIG, times=2, status=503, retry_after="1"),
+    ],
+    "altered": [Fault("alter", BIG), Fault("alter", "tokenizer")],
+    "slow": [Fault("slow", BIG, rate=20 * MB)],
+    "begun anew": [Fault("drop", BIG, after_bytes=12 * MB), Fault("whole", BIG)],
+    "all at once": [
+        Fault("drop", BIG, after_bytes=12 * MB),
+        Fault("status", BIG, status=503),
+        Fault("drop", "00002", after_bytes=MB),
+        Fault("alter", BIG),
+    ],
+}
+
+
+@BOTH
+@pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS.keys())
+def test_faults(hub: Hub, models: Callable[..., Result], source: str, faults: list[Fault]) -> None:
+    hub.faults = [Fault(**vars(each)) for each in faults]
+    row = ok(models("pull", "org/model", "--source", source, "--json"))[0]
+    complete(row["folder"])
+    assert [each.times for each in hub.faults] == [0] * len(faults)
+
+
+@BOTH
+def test_a_file_that_is_always_wrong_never_takes_its_place(
+    serve: Program, hub: Hub, models: Callable[..., Result], source: str
+) -> None:
+    hub.faults = [Fault("alter", BIG, times=100)]
+    result = models("pull", "org/model", "--source", source)
+    assert result.code == 1
+    assert "model-00001.safetensors of org/model is altered" in result.err
+    assert "another mirror" in result.err
+    assert not unfinished(serve)
+    assert models("where", "org/model").code == 1
+    assert ok(models("list", "--json"))[0]["missing"] == ["model-00001.safetensors"]
+
+
+def test_a_hub_that_stays_down(hub: Hub, models: Callable[..., Result]) -> None:
+    ok(models("pull", "org/model", "--json"))
+    hub.faults = [Fault("status", "", times=10**6, status=503)]
+    known = models("pull", "org/model")
+    assert (known.code, "what was pulled before is complete" in known.err) == (0, True)
+    result = models("pull", "org/other")
+    assert (result.code, "HTTP 503, 3 times in a row" in result.err) == (1, True)
+    assert models("pull", "org/other", HF_HUB_OFFLINE="1").err.count("HF_HUB_OFFLINE") == 2
+    nobody = models("pull", "org/other", HF_ENDPOINT="http://127.0.0.1:9")
+    assert (nobody.code, "ConnectError" in nobody.err) == (1, True)
+
+
+@BOTH
+def test_who_may_have_it(hub: Hub, models: Callable[..., Result], source: str) -> None:
+    hub.repositories["org/gated"] = Repository(dict(FILES), access="gated")
+    hub.repositories["org/private"] = Repository(dict(FILES), access="private")
+    for name in ("org/gated", "org/private", "org/nothing"):
+        result = models("pull", name, "--source", source)
+        assert (result.code, result.err.count("\n"), name in result.err) == (2, 2, True), result.err
+    assert ("gated" in models("pull", "org/gated").err) is True
+    variables = {"HF_TOKEN": TOKEN, "MODELSCOPE_API_TOKEN": TOKEN}
+    complete(ok(models("pull", "org/gated", "--source", source, "--json", **variables))[0]["folder"])
+    assert all(each.authorization is None for each in hub.seen if each.path.startswith("/cdn"))
+    wrong = models("pull", "org/model", "--revision", "v9", "--source", source)
+    assert (wrong.code, "'v9'" in wrong.err) == (2, True)
+    assert hub.sent("") == sum(map(len, NEEDED.values()))
+
+
+def test_revision(models: Callable[..., Result]) -> None:
+    row = ok(models("pull", "org/model", "--revision", COMMIT, "--json"))[0]
+    assert (row["commit"], Path(row["folder"]).name) == (COMMIT, COMMIT)
+    assert models("where", "org/model", "--revision", COMMIT).code == 0
+    assert models("where", "org/model", "--revision", "v9").code == 1
+
+
+def test_no_room(hub: Hub, models: Callable[..., Result]) -> None:
+    hub.repositories["org/model"].claimed_bytes = 10**16
+    result = models("pull", "org/model")
+    assert (result.code, "20000000.0 GB are still to be fetched" in result.err) == (1, True)
+    assert hub.sent("") == 0
+
+
+def test_the_other_hub_only_when_asked(hub: Hub, models: Callable[..., Result]) -> None:
+    hub.repositories["org/private"] = Repository(dict(FILES), access="private")
+    variables = {"MODELSCOPE_API_TOKEN": TOKEN}
+    assert models("pull", "org/private", **variables).code == 2
+    row = ok(models("pull", "org/private", "--source", "auto", "--json", **variables))[0]
+    assert row["hub"] == "modelscope"
+    neither = models("pull", "org/nothing", "--source", "auto")
+    assert (neither.code, "the hub has no model" in neither.err, "ModelScope has no" in neither.err) == (2, True, True)
+
+
+def test_a_preset_brings_its_draft(hub: Hub, models: Callable[..., Result]) -> None:
+    pair = ["Qwen/Qwen3-VL-8B-Instruct", "taobao-mnn/Qwen3-VL-8B-Instruct-Eagle3"]
+    hub.repositories |= {name: Repository(dict(SMALL)) for name in pair}
+    assert [row["model"] for row in ok(models("pull", "--preset", "eagle3", "--json"))] == pair
+    assert models("pull", "--preset", "eagle3", "--to", "here").code == 2
+    assert "names no model" in models("pull", "--preset", "balanced").err
+
+
+@BOTH
+@pytest.mark.parametrize("to", [False, True])
+def test_a_killed_pull_is_gone_on_with(
+    serve: Program, hub: Hub, models: Callable[..., Result], source: str, to: bool
+) -> None:
+    hub.faults = [Fault("slow", BIG, rate=15 * MB)]
+    words = ["pull", "org/model", "--source", source, *(["--to", "here"] if to else [])]
+    with started(serve, hub, *words) as process:
+        until(lambda: any(path.stat().st_size >= 10 * MB for path in unfinished(serve)))
+        process.send_signal(signal.SIGKILL)
+    kept = max(path.stat().st_size for path in unfinished(serve))
+    where = models("where", "org/model")
+    assert (where.code, "not complete" in where.err) == (1, True)
+    row = ok(models(*words, "--json"))[0]
+    complete(row["folder"])
+    assert f"bytes={kept}-" in [each.range for each in hub.seen]
+    assert row["fetched_bytes"] <= len(LARGE) - kept
+    assert not unfinished(serve)
+
+
+@BOTH
+def test_two_pulls_share_the_work(serve: Program, hub: Hub, source: str) -> None:
+    hub.faults = [Fault("slow", BIG, rate=3 * MB)]
+    words = ("pull", "org/model", "--source", source)
+    with started(serve, hub, *words) as first:
+        until(lambda: unfinished(serve))
+        with started(serve, hub, *words) as second:
+            said = second.communicate(timeout=PATIENCE_S)
+            assert (second.returncode, "waiting for it" in said[1]) == (0, True), said
+            assert "nothing to fetch" in said[0]
+        first.communicate(timeout=PATIENCE_S)
+        assert first.returncode == 0
+    assert hub.sent("") == sum(map(len, NEEDED.values()))
+
+
+def test_who_waits_goes_on_when_the_other_is_killed(serve: Program, hub: Hub) -> None:
+    hub.faults = [Fault("slow", BIG, rate=4 * MB)]
+    with started(serve, hub, "pull", "org/model") as first:
+        until(lambda: unfinished(serve))
+        with started(serve, hub, "pull", "org/model", "--json") as second:
+            assert second.stderr is not None
+            time.sleep(3)  # it waits, or has yet to begin: both must end well
+            first.kill()
+            out, err = second.communicate(timeout=PATIENCE_S)
+            assert second.returncode == 0, err
+            complete(json.loads(out)[0]["folder"])
+
+
+def test_ctrl_c_ends_at_once(serve: Program, hub: Hub) -> None:
+    hub.faults = [Fault("slow", BIG, rate=2 * MB)]
+    with started(serve, hub, "pull", "org/model") as process:
+        until(lambda: unfinished(serve))
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE_S)
+        assert (process.returncode, "Traceback" in err) == (130, False), err
+        assert time.monotonic() - begin < 5
+
+
+@BOTH
+def test_verify_finds_and_repairs(hub: Hub, models: Callable[..., Result], source: str) -> None:
+    folder = Path(ok(models("pull", "org/model", "--source", source, "--json"))[0]["folder"])
+    large, second, config = (
+        folder / name for name in ("model-00001.safetensors", "model-00002.safetensors", "config.json")
+    )
+    with large.open("r+b") as file:
+        file.seek(len(LARGE) // 2)
+        file.write(b"????")
+    os.truncate(second, 12)
+    config.unlink()
+    found = models("verify", "org/model")
+    assert found.code == 1
+    assert "model-00001.safetensors is altered" in found.out
+    assert "model-00002.safetensors has 12 of 2,000,000 bytes" in found.out
+    assert "config.json is missing" in found.out
+    assert "serve models verify org/model --repair" in found.err
+    hub.seen.clear()
+    assert models("verify", "org/model", "--repair").code == 0
+    complete(folder)
+    assert (hub.sent("00001"), hub.sent("00002")) == (len(LARGE), 2 * MB)
+    assert not hub.sent("tokenizer")
+    assert models("verify", "org/model").code == 0
+
+
+def test_a_pull_mends_what_has_the_wrong_size(hub: Hub, models: Callable[..., Result]) -> None:
+    folder = Path(ok(models("pull", "org/model", "--json"))[0]["folder"])
+    os.truncate(folder / "model-00001.safetensors", 12)
+    hub.seen.clear()
+    complete(ok(models("pull", "org/model", "--json"))[0]["folder"])
+    assert hub.sent("") == len(LARGE)
+
+
+def test_verify_of_what_nobody_wrote_down(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    variables = serve.environment(environment(hub, serve))
+    code = "import huggingface_hub as h; print(h.snapshot_download('org/model', ignore_patterns=['original/*']))"
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    folder = Path(done.stdout.strip())
+    assert [row["pulled"] for row in ok(models("list", "--json"))] == [False]
+    assert models("verify", "org/model").code == 0
+    os.truncate(folder / "model-00001.safetensors", 12)
+    assert models("verify", "org/model").code == 1
+
+
+def test_what_xet_offers_goes_through_the_client(hub: Hub, models: Callable[..., Result]) -> None:
+    hub.repositories["org/model"].chunked = True
+    hub.faults = [Fault("alter", BIG), Fault("drop", BIG, after_bytes=12 * MB)]
+    complete(ok(models("pull", "org/model", "--json"))[0]["folder"])
+
+
+def test_paths_that_lead_elsewhere_are_refused(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    hub.repositories["org/model"].files["../../../../evil.json"] = b"{}"
+    for source in ("huggingface", "modelscope"):
+        result = models("pull", "org/model", "--source", source)
+        assert (result.code, "no repository can hold" in result.err) == (1, True)
+    assert not list(serve.home.rglob("evil*"))
+
+
+@pytest.mark.parametrize("reference", ["", "x", "a/b/c", "../x", "a b/c", "a/b\nc", "demo", "-", "a/..", "\x1b[31m/x"])
+def test_references_that_are_none(models: Callable[..., Result], reference: str) -> None:
+    result = models("pull", "--", reference)
+    assert (result.code, "Traceback" in result.err) == (2, False), result.err
+    assert "\x1b" not in result.err
+
+
+def test_without_modelscope(serve: Program) -> None:
+    code = "import sys; sys.modules['modelscope_hub'] = None; from launcher.cli.app import main; main()"
+    words = [sys.executable, "-c", code, "models", "pull", "a/b", "--source", "modelscope"]
+    done = subprocess.run(words, env=serve.environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, "pip install modelscope-hub" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_terminal_gets_a_bar(serve: Program, hub: Hub) -> None:
+    hub.faults = [Fault("slow", BIG, rate=15 * MB)]
+    ours, theirs = pty.openpty()
+    variables = serve.environment(environment(hub, serve) | {"TERM": "xterm"})
+    argv = serve.argv("models", "pull", "org/model")
+    with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=theirs) as process:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # a terminal whose last writer has gone
+            while block := os.read(ours, 4096):
+                said += block
+        os.close(ours)
+        assert process.wait(PATIENCE_S) == 0
+    for text in (b"org/model", b"/32.0 MB", b"MB/s", b"0:00:0"):
+        assert text in said
