@@ -22,7 +22,7 @@ from launcher.engines.release import TITLES, Release, parse
 from launcher.engines.render import render
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
-from launcher.host import environments, machine, served
+from launcher.host import choice, environments, machine, served
 from launcher.host.environments import Environment
 from launcher.models import checkpoint, demo
 
@@ -134,6 +134,8 @@ def find_target(settings: Layer) -> Target:
             raise
         _agrees(environment, engine, version, own.origin)
         return of_environment(environment)
+    if version is None and (chosen := choice.of(engine)):  # what `serve engines use` has said
+        engine, version = chosen.engine, chosen.version
     candidates = [each for each in environments.all_found() if engine in (None, each.release.engine)]
     candidates = [each for each in candidates if version in (None, each.release.version)]
     if candidates:

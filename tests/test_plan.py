@@ -19,7 +19,7 @@ from launcher.engines import catalog
 from launcher.engines.command import Command
 from launcher.engines.release import Release
 from launcher.errors import ServeError
-from launcher.host import environments
+from launcher.host import choice, environments
 from launcher.host.environments import Environment
 from launcher.plan import plan
 from tests.engines.rendering import attempt
@@ -117,6 +117,25 @@ def test_of_what_is_installed_the_newest_known_release_is_taken_vllm_first(host:
     install("vllm@0.32.0", "cpu")  # older, and the one that runs where there is no GPU
     assert (str(ask("demo").target.release), ask("demo").target.device) == ("vllm@0.32.0", "cpu")
     assert host.exists()
+
+
+def test_what_was_chosen_counts_where_no_release_is_named(host: Path) -> None:
+    for each in ("vllm@0.33.0", "vllm@0.24.0", "sglang@0.5.23", "sglang@0.5.17"):
+        install(each, "cuda")
+    choice.choose(Release("vllm", "0.24.0"))
+    assert str(ask("demo").target.release) == str(ask("demo", engine="vllm").target.release) == "vllm@0.24.0"
+    assert str(ask("demo", engine="sglang").target.release) == "sglang@0.5.23"
+    choice.choose(Release("sglang", "0.5.17"))
+    assert str(ask("demo").target.release) == str(ask("demo", engine="sglang").target.release) == "sglang@0.5.17"
+    assert str(ask("demo", engine="vllm").target.release) == "vllm@0.24.0"
+    assert str(ask("demo", engine="vllm@0.33.0").target.release) == "vllm@0.33.0"
+    assert str(ask("demo", engine_version="0.5.23").target.release) == "sglang@0.5.23"
+    own = own_python(host / "own", "vllm-0.32.0")
+    assert str(ask("demo", engine_python=str(own)).target.release) == "vllm@0.32.0"
+    environments.remove("sglang", "0.5.17", None)  # and the choice goes with it
+    assert str(ask("demo").target.release) == "vllm@0.24.0"
+    choice.forget()
+    assert str(ask("demo").target.release) == "vllm@0.33.0"
 
 
 def probed(text: str, **flags: Any) -> Path:

@@ -24,9 +24,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print results as J
         show.as_json([asdict(each) for each in found])
     else:
         for each in found:
-            print(show.line(f"{each.level:<8} {each.subject}: {each.what}"))
-            if each.fix:
-                print(show.line(f"{'':<8} -> {each.fix}"))
+            show.finding(each)
         counts = {level: sum(each.level == level for each in found) for level in (ERROR, WARNING)}
         print(", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in counts.items()))
     if any(each.level == ERROR for each in found):

@@ -13,6 +13,7 @@ from launcher.engines.confidential import is_secret_variable
 from launcher.settings import share_folder
 
 if TYPE_CHECKING:
+    from launcher.doctor.finding import Finding
     from launcher.engines.command import Command
 
 PIPE_WIDTH = 1000
@@ -37,6 +38,13 @@ def safe(text: str) -> str:
 def line(text: str) -> str:
     """As `safe`, in one line: a file's name and the words in it may hold line breaks."""
     return safe(text.replace("\n", "\\n"))
+
+
+def finding(found: Finding) -> None:
+    """Prints what was found out about this host, and what to do."""
+    print(line(f"{found.level:<8} {found.subject}: {found.what}"), flush=True)
+    if found.fix:
+        print(line(f"{'':<8} -> {found.fix}"), flush=True)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> None:

@@ -128,6 +128,12 @@ def _needs(cuda: str) -> Any:
     return same_major[-1] if same_major else None
 
 
+def needed_driver(cuda: str) -> int | None:
+    """The least major version of the driver for a version of CUDA, or None where that is not known."""
+    row = _needs(cuda)
+    return row["driver"] if row else None
+
+
 def torch_cuda(environment: Environment) -> str | None:
     """The CUDA version that an environment's torch was built for, such as ``13.0``, read without importing it."""
     folders = environment.path.glob("lib/python*/site-packages") if environment.path else map(Path, sys.path)

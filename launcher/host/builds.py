@@ -33,6 +33,7 @@ class Build:
     distribution: str
     module: str
     room_gb: float
+    kernels: tuple[str, ...] = ()
     index: str | None = None
     third_party: ThirdParty | None = None
     torch: dict[str, str] = field(default_factory=dict)
@@ -69,7 +70,7 @@ def load(path: Path = DATA) -> dict[str, dict[str, Build]]:
 
 def _build(engine: str, device: str, fields: dict[str, Any]) -> Build:
     third = fields.pop("third_party", None)
-    for name in ("python", "without"):
+    for name in ("python", "kernels", "without"):
         fields[name] = tuple(fields.get(name, ()))
     if third:
         third["releases"] = {version: tuple(hashes) for version, hashes in third["releases"].items()}

@@ -18,7 +18,7 @@ from launcher import settings
 from launcher.engines.confidential import command_line
 from launcher.engines.release import TITLES, Release
 from launcher.errors import FAILED, ServeError
-from launcher.host import builds
+from launcher.host import builds, choice
 
 MARK = "serve-environment.json"  # written last: a folder without it is half made and never used
 PROBE = "flags.json"  # what the engine's own parser said of its flags, if it could be asked
@@ -55,7 +55,7 @@ class Environment:
 
 def installed() -> tuple[Environment, ...]:
     """The whole environments that we made."""
-    marks = sorted(_home().glob(f"*/{MARK}"))
+    marks = sorted(home().glob(f"*/{MARK}"))
     return tuple(environment for mark in marks if (environment := read(mark.parent)))
 
 
@@ -121,12 +121,14 @@ def remove(engine: str, version: str | None, device: str | None) -> tuple[Enviro
         with only_one(environment.path):
             (environment.path / MARK).unlink()  # first, so that an interrupted removal leaves no environment
             shutil.rmtree(environment.path)
+        if not any(each.release == environment.release for each in installed()):
+            choice.forget(environment.release)
     return tuple(chosen)
 
 
 def folder(release: Release, device: str) -> Path:
     """Where our environment of a release is, or would be."""
-    return _home() / f"{release.engine}-{release.version}-{device}"
+    return home() / f"{release.engine}-{release.version}-{device}"
 
 
 def python_of(release: Release, device: str) -> str:
@@ -190,7 +192,8 @@ def only_one(path: Path) -> Iterator[None]:
         yield
 
 
-def _home() -> Path:
+def home() -> Path:
+    """Where our environments are."""
     return settings.data_folder() / "engines"
 
 

@@ -1,54 +1,41 @@
-"""Making an environment for a release: which packages, from where, and whether they work."""
+"""Making an environment for a release, and seeing that it works."""
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from packaging.version import Version
 
 from launcher.engines import catalog, probe
 from launcher.engines.release import Release
 from launcher.errors import FAILED, ServeError
-from launcher.host import builds, environments, machine, packages
+from launcher.host import builds, environments, locks, machine, packages
 from launcher.host.builds import Build
 from launcher.host.environments import Environment
+from launcher.host.locks import Lock
 from launcher.host.packages import Echo
+from launcher.host.recipe import Recipe, reachable
+from launcher.host.recipe import of as recipe_of
 
-REACH_S = 5.0  # an index that takes longer to answer one request is as good as out of reach
+LATEST = "latest"  # in place of a version
 TRY_S = 900.0  # a first import reads gigabytes from a disk that may be slow
 PROBE_S = 120.0  # a second import, and the flags
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What is asked of uv.
-
-    Attributes:
-        distribution: the package that holds the engine.
-        requirement: the one line of the requirements file.
-        python: the version of Python.
-        origin: in words, who built the packages.
-        without: packages to leave out although others ask for them.
-        options: further options of `uv pip install`.
-        index: an index that is asked before all others.
-    """
-
-    distribution: str
-    requirement: str
-    python: str
-    origin: str
-    without: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    index: str | None = None
-
-
 def install(
-    engine: str, version: str | None = None, device: str = "auto", *, python: str | None = None, echo: Echo
+    engine: str,
+    version: str | None = None,
+    device: str = "auto",
+    *,
+    python: str | None = None,
+    lock: Lock | None = None,
+    echo: Echo,
 ) -> Environment:
     """An environment that holds a release, with the flags that its own parser declares.
 
@@ -57,9 +44,10 @@ def install(
 
     Args:
         engine: ``vllm`` or ``sglang``.
-        version: its release; the newest that we know for the device unless given.
+        version: its release, ``latest``, or None for the one that we take by default.
         device: ``cuda``, ``cpu``, or ``auto``: what this host has.
         python: the Python version to use, such as ``3.12``.
+        lock: the user's own, whose release, device and Python are taken where no others are named.
         echo: takes lines of progress.
 
     Raises:
@@ -67,23 +55,56 @@ def install(
             room, or the installation failed; nothing is left of it then.
         SystemExit: SIGINT, SIGTERM or SIGHUP came; nothing is left then either.
     """
+    if lock:
+        version, python = version or lock.scope.version, python or lock.scope.python
+        device = lock.scope.device if device == "auto" else device
+    build = build_for(engine, device)
+    return make(build, release_of(build, version, echo).version, python, echo, lock)
+
+
+def build_for(engine: str, device: str) -> Build:
+    """The build of an engine for ``cuda``, ``cpu``, or ``auto``: what this host has.
+
+    Raises:
+        ServeError: there is none.
+    """
     if device not in ("auto", "cuda", "cpu"):
         raise ServeError(f"{device!r} is no device", where="--device", fix="auto, cuda or cpu")
     if device == "auto":
         device = "cuda" if machine.gpus() else "cpu"
-    build = builds.of(engine, device)
-    release = Release(engine, version or build.default)
-    if release < catalog.known(engine)[-1]:
+    return builds.of(engine, device)
+
+
+def release_of(build: Build, version: str | None, echo: Echo) -> Release:
+    """The release that is meant: the default, ``latest``, or the one that is named.
+
+    Raises:
+        ServeError: there is no such release, or it is too old.
+    """
+    if version == LATEST:
+        version = _newest(build, echo)
+    release = Release(build.engine, version or build.default)
+    if release < catalog.known(build.engine)[-1]:
         catalog.load(release)  # refuses what is no release, or one that is too old
-    return make(build, version or build.default, python, echo)
+    return release
 
 
-def make(build: Build, version: str, python: str | None, echo: Echo) -> Environment:
+def _newest(build: Build, echo: Echo) -> str:
+    """The newest release that the user's indexes have a build of; the newest that we know where they do not answer."""
+    environments.home().mkdir(parents=True, exist_ok=True)
+    found = packages.newest(build.distribution, build.python[0], environments.home())
+    if found is None:
+        echo(f"no index answers for {build.distribution}: the newest release is taken that serve knows")
+        return build.default if build.third_party else catalog.known(build.engine)[-1].version
+    third = build.third_party
+    if third and not (build.index and reachable(f"{build.index.format(version=found)}/{build.distribution}/")):
+        return max(third.releases, key=Version)
+    return found
+
+
+def make(build: Build, version: str, python: str | None, echo: Echo, lock: Lock | None = None) -> Environment:
     """As `install`, of one build."""
-    if python and not re.fullmatch(r"3\.\d+(\.\d+)?", python):
-        raise ServeError(
-            f"{python!r} is no version of Python", where="--python", fix=f"write it like {build.python[0]}"
-        )
+    _refuse_no_python(build, python)
     release = Release(build.engine, version)
     path = environments.folder(release, build.device)
     with environments.only_one(path), packages.stoppable():
@@ -93,76 +114,61 @@ def make(build: Build, version: str, python: str | None, echo: Echo) -> Environm
         _room(path.parent, build)
         shutil.rmtree(path, ignore_errors=True)  # half made
         try:
-            return _perform(_recipe(release, build, path.parent, python), release, build, path, echo)
+            return _perform(recipe_of(release, build, path.parent, python, lock), release, build, path, echo)
         except BaseException:  # a signal too
             shutil.rmtree(path, ignore_errors=True)
             raise
 
 
+def lock(build: Build, version: str, python: str | None, echo: Echo) -> Lock:
+    """Resolves all packages of a release, as an installation without a lock would, and pins them by hash.
+
+    Raises:
+        ServeError: as `install`.
+    """
+    _refuse_no_python(build, python)
+    release, folder = Release(build.engine, version), environments.home()
+    folder.mkdir(parents=True, exist_ok=True)
+    with packages.stoppable(), tempfile.TemporaryDirectory() as scratch:
+        asked = recipe_of(release, build, folder, python, resolve=True)
+        echo(f"resolving {release.title} for {build.device} with Python {asked.python}: {asked.origin}")
+        locked = Path(scratch, "locked.txt")
+        words = [*packages.LOCK, "--python-version", asked.python]
+        words += [*asked.words(Path(scratch)), "--output-file", str(locked)]
+        packages.run(words, folder, f"locking {release.title} for {build.device}", echo, asked.settings())
+        wanted = locks.scope(release, build.device, asked.distribution, asked.python)
+        return locks.of_resolution(wanted, locked.read_text(encoding="utf-8"))
+
+
+def _refuse_no_python(build: Build, python: str | None) -> None:
+    if python and not re.fullmatch(r"3\.\d+(\.\d+)?", python):
+        raise ServeError(
+            f"{python!r} is no version of Python", where="--python", fix=f"write it like {build.python[0]}"
+        )
+
+
 def _perform(recipe: Recipe, release: Release, build: Build, path: Path, echo: Echo) -> Environment:
-    settings = packages.settings(os.environ)
-    if recipe.index:
-        settings["UV_INDEX"] = f"{recipe.index} {settings.get('UV_INDEX', '')}".strip()
+    settings = recipe.settings()
     what = f"installing {release.title} for {build.device}"
     echo(f"{what} with Python {recipe.python}: {recipe.origin}")
+    wanted = locks.scope(release, build.device, recipe.distribution, recipe.python)
+    echo(
+        f"all {recipe.lock.packages} packages are those of its lock, each checked by hash"
+        if recipe.lock
+        else f"there is no lock of {wanted}: uv resolves what it needs now"
+    )
     packages.run(["venv", "--quiet", "--python", recipe.python, str(path)], path.parent, what, echo, settings)
     interpreter = str(path / "bin" / "python")
     with tempfile.TemporaryDirectory() as scratch:
-        requirements, overrides = Path(scratch, "requirements.txt"), Path(scratch, "overrides.txt")
-        requirements.write_text(recipe.requirement + "\n", encoding="utf-8")
         # Without compiled bytecode each of an engine's processes compiles thousands of modules at every start, for good
         # where the environment is read-only or PYTHONDONTWRITEBYTECODE is set.
-        words = ["pip", "install", "--python", interpreter, "--compile-bytecode", *recipe.options]
-        words += ["--requirements", str(requirements)]
-        if recipe.without:  # a marker that never holds: in the resolution, out of the environment
-            overrides.write_text(
-                "".join(f'{name} ; python_version < "3"\n' for name in recipe.without), encoding="utf-8"
-            )
-            words += ["--override", str(overrides)]
+        words = ["pip", "install", "--python", interpreter, "--compile-bytecode", "--requirements"]
+        words += recipe.words(Path(scratch))
         packages.run(words, path.parent, what, echo, settings)
     echo(f"trying it: import {build.module}")
     _try(interpreter, build.module, release)
     made = Environment(release, build.device, interpreter, recipe.distribution, "installed", path, recipe.origin)
     return environments.mark(_ask(made, path, echo))
-
-
-def _recipe(release: Release, build: Build, folder: Path, python: str | None) -> Recipe:
-    pythons = (python,) if python else packages.on_host_first(build.python, folder)
-    if build.device == "cuda":
-        requirement = f"{build.distribution}=={release.version}"
-        return Recipe(build.distribution, requirement, pythons[0], f"{build.distribution} of the package index")
-    torch = build.torch.get(release.version)
-    ours = next((each for each in pythons if torch and packages.available(f"torch=={torch}", each, folder)), None)
-    # The user's own settings lead to the torch that is needed; whether to matching siblings of it, nobody knows.
-    without = build.without if ours else ()
-    options = () if ours else ("--torch-backend", "cpu")
-    place = "torch as your uv or pip settings find it" if ours else "torch of PyTorch's CPU index"
-    index = build.index.format(version=release.version) if build.index else None
-    third = build.third_party
-    if index and _reachable(f"{index}/{build.distribution}/"):
-        distribution, requirement = build.distribution, f"{build.distribution}=={release.version}+cpu"
-        origin = f"{release.title} project's own CPU build, {place}"
-    elif third and release.version in third.releases:
-        hashes = " ".join(f"--hash={each}" for each in third.releases[release.version])
-        distribution, requirement, index = third.distribution, f"{third.distribution}=={release.version} {hashes}", None
-        origin = f"{third.distribution}, a third party's build (by {third.author}; pinned by hash), {place}"
-    else:
-        known = ", ".join(third.releases) if third else "none"
-        raise ServeError(
-            f"no CPU build of {release.title} is in reach",
-            where=index or "",
-            fix=f"releases that a third party builds: {known}",
-        )
-    return Recipe(distribution, requirement, ours or pythons[0], origin, without, options, index)
-
-
-def _reachable(url: str) -> bool:
-    import requests  # noqa: PLC0415 - only an installation asks
-
-    try:
-        return requests.get(url, timeout=REACH_S).ok
-    except requests.RequestException:
-        return False
 
 
 def _room(folder: Path, build: Build) -> None:

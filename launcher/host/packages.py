@@ -7,6 +7,7 @@ import configparser
 import contextlib
 import importlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,11 @@ PIP = {
     "no-index": (("UV_NO_INDEX",), " "),
     "cert": (("SSL_CERT_FILE",), " "),
 }
+# Words of uv's for a resolution whose result is pinned by hash and names no index.
+LOCK = (
+    "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url",
+    "--no-emit-find-links",
+)  # fmt: skip
 ADVICE = (  # what uv says -> what to do
     ("hash mismatch", "this file is not the one that was pinned: do not use it, and tell us"),
     ("no space left", "free some space, or put SERVE_HOME on a larger disk"),
@@ -58,6 +64,12 @@ def uv() -> str:
     raise ServeError("uv is not installed", fix=f"{sys.executable} -m pip install uv")
 
 
+def argv(words: list[str], environment: Mapping[str, str]) -> list[str]:
+    """A command of uv's. UV_NO_INDEX is our word for a setting of pip's, for which uv 0.13 has no variable."""
+    offline = words[0] == "pip" and environment.get("UV_NO_INDEX", "").lower() not in ("", "0", "false", "no", "off")
+    return [uv(), *words, *(["--no-index"] if offline else [])]
+
+
 def settings(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment for uv in which pip's settings count too: its variables, then its configuration files."""
     translated = dict(environment)
@@ -68,6 +80,23 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
             translated[variables[0]] = separator.join(value.split()) if name != "cert" else value
             if name == "extra-index-url":
                 translated.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+    return translated
+
+
+def for_pip() -> dict[str, str]:
+    """An environment for pip in which it finds packages where uv does: the settings of both."""
+    ours = settings(os.environ)
+    translated = {name: value for name, value in ours.items() if not name.startswith("PIP_")}
+    translated["PIP_CONFIG_FILE"] = os.devnull
+    for name, (variables, separator) in PIP.items():
+        values = [ours[each] for each in variables if ours.get(each)]
+        if name == "cert":
+            value = "".join(values)
+        else:  # uv may give an index a name
+            words = [word for value in values for word in value.split(separator)]
+            value = " ".join(re.sub(r"^[\w-]+=(?=\w+:)", "", word) for word in words)
+        if value:
+            translated["PIP_" + name.replace("-", "_").upper()] = value
     return translated
 
 
@@ -112,11 +141,36 @@ def available(requirement: str, python: str, folder: Path) -> bool:
         python: a version, such as ``3.12``.
         folder: where uv runs: it reads the configuration of a project that it finds there.
     """
-    argv = [uv(), "pip", "compile", "--quiet", "--no-deps", "--python-version", python, "-"]
+    return _compiled(requirement, python, folder) is not None
+
+
+def newest(name: str, python: str, folder: Path) -> str | None:
+    """The newest release of a package that the user's settings lead to, without a local part; None if none.
+
+    Args:
+        name: of the package.
+        python: a version of Python that it has to fit, such as ``3.12``.
+        folder: where uv runs.
+    """
+    found = _compiled(name, python, folder)
+    match = re.search(rf"^{re.escape(name)}==([^\s+]+)", found or "", re.MULTILINE)
+    return match[1] if match else None
+
+
+def _compiled(requirement: str, python: str, folder: Path) -> str | None:
+    """What uv makes of a requirement without its dependencies, or None where it finds nothing."""
+    environment = settings(os.environ)
+    words = ["pip", "compile", "--quiet", "--no-deps", "--no-header", "--no-annotate", "--python-version", python, "-"]
     answer = subprocess.run(
-        argv, input=requirement, cwd=folder, env=settings(os.environ), capture_output=True, text=True, check=False
+        argv(words, environment),
+        input=requirement,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    return answer.returncode == 0
+    return answer.stdout if answer.returncode == 0 else None
 
 
 @contextlib.contextmanager
@@ -144,8 +198,18 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run(words: list[str], folder: Path, what: str, echo: Echo, environment: Mapping[str, str]) -> None:
-    """Runs uv, in a process group of its own, and echoes its lines; nothing of it runs on when this returns or raises.
+def run(
+    words: list[str],
+    folder: Path,
+    what: str,
+    echo: Echo,
+    environment: Mapping[str, str],
+    *,
+    program: str | None = None,
+) -> None:
+    """Runs uv, or another program, in a process group of its own, and echoes its lines.
+
+    Nothing of it runs on when this returns or raises.
 
     Args:
         words: its arguments.
@@ -153,13 +217,14 @@ def run(words: list[str], folder: Path, what: str, echo: Echo, environment: Mapp
         what: what it is for, as the start of a sentence.
         echo: takes each line worth showing.
         environment: from `settings`.
+        program: the other program.
 
     Raises:
-        ServeError: uv failed: its last lines, and what to do.
+        ServeError: it failed: its last lines, and what to do.
     """
     last: collections.deque[str] = collections.deque(maxlen=12)
     with subprocess.Popen(
-        [uv(), *words],
+        [program, *words] if program else argv(words, environment),
         cwd=folder,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
@@ -182,7 +247,10 @@ def run(words: list[str], folder: Path, what: str, echo: Echo, environment: Mapp
         text = "\n".join(last)
         fix = next((advice for symptom, advice in ADVICE if symptom in text.lower()), "the text above says why")
         raise ServeError(
-            f"{what} failed (uv exited {process.returncode}):\n{text}", where=str(folder), fix=fix, code=FAILED
+            f"{what} failed ({Path(program or 'uv').name} exited {process.returncode}):\n{text}",
+            where=str(folder),
+            fix=fix,
+            code=FAILED,
         )
 
 

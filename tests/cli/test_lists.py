@@ -101,6 +101,27 @@ def test_engines(serve: Program) -> None:
     assert "vllm@0.32.0" in serve("engines", "list").out
 
 
+def test_a_choice_is_shown_and_taken_back(serve: Program) -> None:
+    serve.holds_vllm("0.32.0")
+    used = serve("engines", "use", "vllm@0.32.0")
+    assert (used.code, used.out) == (0, "engine: vllm and engine: auto mean vllm@0.32.0 from now on\n")
+    (row,) = json.loads(serve("engines", "list", "--json").out)
+    assert row["meant_by"] == ["vllm", "auto"]
+    assert "vllm, auto" in serve("engines", "list").out
+    assert serve("engines", "use", "auto").code == 0
+    (row,) = json.loads(serve("engines", "list", "--json").out)
+    assert row["meant_by"] == []
+
+
+def test_verify_tells_what_fails_and_what_to_do(serve: Program) -> None:
+    serve.holds_vllm("0.32.0")  # the fake one, which has no torch
+    told = serve("engines", "verify", "--json")
+    (found,) = json.loads(told.out)
+    assert (told.code, found["level"], found["subject"]) == (1, "error", "vllm@0.32.0")
+    assert found["fix"]
+    assert serve("engines", "verify", "vllm").out.startswith("error    vllm@0.32.0: ")
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [
@@ -110,6 +131,16 @@ def test_engines(serve: Program) -> None:
         (("install", "vllm", "--python", "two"), "--python: 'two' is no version of Python"),
         (("install", "sglang", "--device", "cpu"), "SGLang has no packages"),
         (("remove", "vllm"), "vLLM is not installed"),
+        (("install", "vllm", "--lock", "no.lock"), "no.lock: this lock cannot be read"),
+        (("upgrade", "vllm@0.33.0"), "ENGINE: an upgrade is to the newest release"),
+        (("upgrade", "sglang", "--device", "cpu"), "SGLang has no packages"),
+        (("use", "vllm"), "'vllm' names no version"),
+        (("use", "vllm@0.33.0"), "vLLM 0.33.0 is not installed"),
+        (("lock", "vllm@0.10.2", "--device", "cuda"), "the flags of vLLM 0.10.2 are not known"),
+        (("verify",), "no engine is installed"),
+        (("verify", "sglang"), "sglang is not installed"),
+        (("bundle", "out.zip", "--device", "cpu"), "out.zip: this is no name of an archive"),
+        (("bundle", "out.tar.gz", "--device", "cpu", "--model", "."), ".: this folder holds no model"),
     ],
 )
 def test_engines_that_cannot_be(serve: Program, words: tuple[str, ...], what: str) -> None:

@@ -1,0 +1,1 @@
+"""Bundles: packed, carried, installed."""
