@@ -45,7 +45,7 @@ check_room() {
     local place=$1 free_gb
     while [[ ! -d "$place" ]]; do place=$(dirname "$place"); done
     [[ -w "$place" ]] || die "this user may not write to $place" "run it with sudo, or see whose it is: ls -ld $place"
-    free_gb=$(df --output=avail --block-size=1GB "$place" | tail -1 | tr -d ' ')
+    free_gb=$(($(df --output=avail --block-size=1 "$place" | tail -1) / 10 ** 9))
     ((free_gb >= $2)) || die "$1: $free_gb GB are free, $3 takes $2 GB" "see what fills it: du -xhd1 $place"
 }
 
@@ -67,9 +67,9 @@ installed_engine() {
 }
 
 find_fast_disk() {
-    local place=$DATA avail source target
+    local place=$DATA source target
     while [[ ! -d "$place" ]]; do place=$(dirname "$place"); done
-    while read -r avail source target; do
+    while read -r _ source target; do
         if [[ -w "$target" ]] && lsblk --inverse --noheadings --list --output NAME "${source%%\[*}" 2>/dev/null |
             grep -q '^nvme'; then
             [[ "$(stat -c %d "$target")" == "$(stat -c %d "$place")" ]] || echo "${target%/}/serve"

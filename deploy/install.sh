@@ -140,6 +140,21 @@ install_launcher() {
     [[ -n "$DRY_RUN" ]] || echo "$digest" >"$stamp" # last: without it the next run does this again
 }
 
+# The installer within puts serve and the engine where the variables of uv and SERVE_HOME say.
+install_bundle() {
+    local folder=$PROGRAMS/bundle stamp=$PROGRAMS/bundle.installed
+    if [[ -x "$SERVE" && "$(cat "$stamp" 2>/dev/null)" == "$(stat -c '%n %s %Y' "$BUNDLE")" ]]; then
+        say "the bundle is installed"
+        return
+    fi
+    say "serve and the engine of $BUNDLE"
+    change mkdir -p "$folder"
+    change tar --extract --file "$BUNDLE" --directory "$folder"
+    change env UV_OFFLINE=1 "$folder/install.sh"
+    change rm -rf "$folder"
+    [[ -n "$DRY_RUN" ]] || stat -c '%n %s %Y' "$BUNDLE" >"$stamp" # last: without it the next run does this again
+}
+
 digest_of_checkout() (
     cd "$CHECKOUT"
     find launcher presets deploy systemd pyproject.toml requirements/run.txt -type f ! -name '*.pyc' -print0 |
@@ -193,6 +208,7 @@ download_model() {
         say "$1 is downloaded"
         return
     fi
+    [[ -z "$BUNDLE" ]] || die "$1 is not on this host" "copy its folder there, and name that: MODEL=/srv/models/NAME"
     change mkdir -p "$(dirname "$folder")"
     change "$SERVE" models pull "$1" ${SOURCE:+--source "$SOURCE"} --to "$folder"
     [[ -n "$DRY_RUN" ]] || touch "$folder.complete"
@@ -228,8 +244,11 @@ keep_service() {
 # Without it the services of a user end when their last session does.
 enable_linger() {
     [[ "$EUID" != 0 && "$(loginctl show-user --property=Linger --value "$(id -un)" 2>/dev/null)" != yes ]] || return 0
-    change loginctl enable-linger ||
+    if run loginctl enable-linger; then
+        CHANGED=yes
+    else
         say "it ends when you log out and does not start with the host until: sudo loginctl enable-linger $(id -un)"
+    fi
 }
 
 report() {
@@ -249,7 +268,7 @@ uninstall() {
         names=$("$SERVE" service list --json "${SCOPE[@]}" | grep -Po '"name": "\K[^"]+' || true)
         for name in $names; do change "$SERVE" service uninstall "$name" "${SCOPE[@]}"; done
     fi
-    [[ ! -x "$SERVE" ]] || run "$SERVE" stop --all
+    [[ ! -x "$SERVE" ]] || run "$SERVE" stop --all # what runs without systemd
     disk=$(readlink "$DATA/cache" || true)
     [[ -z "$disk" ]] || remove "$disk/models" "$disk/uv"
     [[ -z "$disk" || ! -d "$disk" ]] || change rmdir --ignore-fail-on-non-empty "$disk"
@@ -262,7 +281,7 @@ uninstall() {
         remove "${XDG_STATE_HOME:-$HOME/.local/state}/serve"
     fi
     [[ ! -e "$CONFIGURATION" ]] || say "kept, for it is yours: $(echo "$CONFIGURATION"/*)"
-    [[ -z "$CHANGED" ]] || NAME=''
+    [[ -n "$CHANGED" ]] || say "nothing to remove"
 }
 
 remove() {
@@ -284,8 +303,12 @@ main() {
         check_systemd
         check_link
         choose_cache
-        install_uv
-        install_launcher
+        if [[ -n "$BUNDLE" ]]; then
+            install_bundle
+        else
+            install_uv
+            install_launcher
+        fi
         if [[ -z "$WISHES" && -f "$CONFIGURATION/$NAME.yaml" ]]; then
             keep_service
         else
