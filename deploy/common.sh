@@ -5,11 +5,11 @@ say() {
     echo "== $*"
 }
 
-# Ends with what is wrong, what to do about it, and an exit code of serve's: 2, nothing was done, or 1, something failed.
+# Ends with what is wrong and what to do about it; the exit code is serve's for what cannot be done.
 die() {
     echo "${0##*/}: $1" >&2
-    [[ -z "${2:-}" ]] || echo "  -> $2" >&2
-    exit "${3:-2}"
+    echo "  -> $2" >&2
+    exit 2
 }
 
 find_serve() {
@@ -36,11 +36,9 @@ collect_words() {
     [[ -z "${SOURCE:-}" ]] || words+=(--source "$SOURCE")
 }
 
-# Fills `words` with what `serve service install` takes: root makes services of the host, others their own.
+# The same for a service, which has a key unless one is given.
 collect_service_words() {
     collect_words
-    words=("${NAME:-main}" "${words[@]}")
-    [[ "$EUID" == 0 ]] || words+=(--user)
     [[ -n "${SERVE_API_KEY:-}" ]] || words+=(--api-key auto)
     [[ -z "${CUDA_VISIBLE_DEVICES:-}" ]] || words+=(--set "env.CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES")
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Downloads a model with `serve models pull`, from variables. Arguments are passed on to it.
 #
-#   MODEL   a repository id                        (required)
+#   MODEL   a repository id                        (the preset's)
+#   PRESET  a preset's model and its draft         (none; one of the two is needed)
 #   SOURCE  huggingface or modelscope              (auto)
 #   TO      the folder that it is put into         (the hub's own cache)
 #
@@ -12,9 +13,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
     local serve words
-    [[ -n "${MODEL:-}" ]] || die "no model is named" "MODEL=Qwen/Qwen3-14B $0"
+    [[ -n "${MODEL:-}${PRESET:-}" ]] || die "no model is named" "MODEL=Qwen/Qwen3-14B $0"
     serve=$(find_serve)
-    words=("$MODEL")
+    words=()
+    [[ -z "${MODEL:-}" ]] || words+=("$MODEL")
+    [[ -z "${PRESET:-}" ]] || words+=(--preset "$PRESET")
     [[ -z "${SOURCE:-}" ]] || words+=(--source "$SOURCE")
     [[ -z "${TO:-}" ]] || words+=(--to "$TO")
     exec "$serve" models pull "${words[@]}" "$@"

@@ -23,7 +23,7 @@ check_gpu() {
         say "GPU $index:$name,$mebibytes MiB, driver$driver"
     done <<<"$rows"
     if ((count > 1)) && [[ -z "${CUDA_VISIBLE_DEVICES:-}" && "${OPTIONS[*]}" != *-parallel* ]]; then
-        say "the service will use the first of $count GPUs; another: CUDA_VISIBLE_DEVICES=1; all: --tensor-parallel $count"
+        say "the service uses the first of $count GPUs; another: CUDA_VISIBLE_DEVICES=1; all: --tensor-parallel $count"
     fi
 }
 
@@ -31,7 +31,7 @@ check_driver() {
     local major=${1%%.*}
     ((major >= LEAST_DRIVER)) || die "driver $1 is too old: every engine needs $LEAST_DRIVER or newer" \
         "sudo apt install nvidia-driver-$NEWEST_DRIVER, then: sudo reboot"
-    ((major >= NEWEST_DRIVER)) || [[ "${ENGINE:-}" == *@* ]] || installed_engine ||
+    ((major >= NEWEST_DRIVER)) || [[ -n "$BUNDLE" || "${ENGINE:-}" == *@* ]] || installed_engine ||
         die "driver $1 is too old for the newest releases, which need $NEWEST_DRIVER" \
             "sudo apt install nvidia-driver-$NEWEST_DRIVER, then: sudo reboot; or ENGINE=$LAST_OF_CUDA_12"
 }

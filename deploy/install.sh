@@ -18,7 +18,7 @@
 #                                                                     one that has more than the disk of the data)
 #   UV_INDEX_URL    a mirror of the package index; PIP_INDEX_URL counts as well
 #
-# Without any of the first line and without OPTIONS, a service that is there already stays as it is.
+# Without any of the first two lines and without OPTIONS, a service that is there already stays as it is.
 set -euo pipefail
 # shellcheck source=deploy/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -127,7 +127,8 @@ install_uv() {
 
 install_launcher() {
     local stamp=$PROGRAMS/launcher.sha256 digest
-    [[ -f "$CHECKOUT/pyproject.toml" ]] || die "this is no checkout of serve" "git clone it, and run its deploy/install.sh"
+    [[ -f "$CHECKOUT/pyproject.toml" ]] ||
+        die "$CHECKOUT is no checkout of serve" "clone its repository, and run the deploy/install.sh in there"
     digest=$(digest_of_checkout)
     if [[ -x "$SERVE" && "$(cat "$stamp" 2>/dev/null)" == "$digest" ]]; then
         say "serve is that of this checkout"
@@ -135,7 +136,7 @@ install_launcher() {
     fi
     say "serve"
     [[ -n "${UV_INDEX_URL:-}" || -z "${PIP_INDEX_URL:-}" ]] || export UV_INDEX_URL=$PIP_INDEX_URL
-    change "$UV" tool install --quiet --force --reinstall-package serve-launcher --python '>=3.10' \
+    change "$UV" tool install --quiet --force --compile-bytecode --reinstall-package serve-launcher --python '>=3.10' \
         --constraints "$CHECKOUT/requirements/run.txt" "$CHECKOUT"
     [[ -n "$DRY_RUN" ]] || echo "$digest" >"$stamp" # last: without it the next run does this again
 }
@@ -161,32 +162,36 @@ digest_of_checkout() (
         sort -z | xargs -0 sha256sum | sha256sum
 )
 
-install_engine() {
-    ENGINE=${ENGINE:-$(pinned_engine)}
-    ENGINE=${ENGINE:-vllm}
-    if installed_engine; then
-        say "$ENGINE is installed"
-    else
-        change "$SERVE" engines install "$ENGINE" --device "$DEVICE"
+# The release that the service has already: another one is `serve service upgrade`'s to try, which can go back.
+choose_engine() {
+    ENGINE=${ENGINE:-$(sed -n 's/^engine: //p' "$CONFIGURATION/$NAME.yaml" 2>/dev/null || true)}
+    [[ -n "$BUNDLE" ]] || ENGINE=${ENGINE:-vllm}
+}
+
+# What is asked for is also tried here, before gigabytes are downloaded for it.
+choose_models() {
+    local words told
+    collect_service_words
+    if [[ -x "$SERVE" ]]; then
+        told=$("$SERVE" explain "${words[@]}" --name "$NAME" "${OPTIONS[@]}" --json)
+        MODEL=${MODEL:-$(read_json model <<<"$told")}
+        told=$("$SERVE" presets show "${PRESET:-balanced}" --json)
+        [[ "$MODEL" == demo ]] || DRAFT_MODEL=${DRAFT_MODEL:-$(read_json keys speculative.draft_model value <<<"$told")}
+    elif [[ -z "${MODEL:-}" ]]; then # a dry run before serve is there
+        say "then the model of the preset ${PRESET:-balanced} is downloaded"
     fi
 }
 
-# The release that the service has: another one is `serve service upgrade`'s to try, which can go back.
-pinned_engine() {
-    sed -n 's/^engine: //p' "$CONFIGURATION/$NAME.yaml" 2>/dev/null || true
+install_engine() {
+    if installed_engine; then
+        say "${ENGINE:-the engine} is installed"
+    else
+        change "$SERVE" engines install "${ENGINE:-vllm}" --device "$DEVICE"
+    fi
 }
 
 # Below the cache, so that a service finds the model whatever user it runs as.
 download_models() {
-    local words
-    if [[ -x "$SERVE" ]]; then
-        collect_words
-        MODEL=${MODEL:-$("$SERVE" explain "${words[@]}" "${OPTIONS[@]}" --json | read_json model)}
-        DRAFT_MODEL=${DRAFT_MODEL:-$("$SERVE" presets show "${PRESET:-balanced}" --json |
-            read_json keys speculative.draft_model value)}
-    elif [[ -z "${MODEL:-}" ]]; then # a dry run before serve is there
-        say "then the model of the preset ${PRESET:-balanced} is downloaded"
-    fi
     if is_remote "${MODEL:-}"; then
         SERVED_NAME=(--served-name "$MODEL")
         download_model "$MODEL"
@@ -196,6 +201,7 @@ download_models() {
         download_model "$DRAFT_MODEL"
         DRAFT_MODEL=$FOLDER/models/$DRAFT_MODEL
     fi
+    SOURCE='' # they are folders now
 }
 
 is_remote() {
@@ -211,6 +217,7 @@ download_model() {
     [[ -z "$BUNDLE" ]] || die "$1 is not on this host" "copy its folder there, and name that: MODEL=/srv/models/NAME"
     change mkdir -p "$(dirname "$folder")"
     change "$SERVE" models pull "$1" ${SOURCE:+--source "$SOURCE"} --to "$folder"
+    change chmod -R go+rX "$folder" # for the user of the services, whatever the hub's client made of it
     [[ -n "$DRY_RUN" ]] || touch "$folder.complete"
 }
 
@@ -227,12 +234,13 @@ print(value or "")' "$@"
 install_service() {
     local words said
     collect_service_words
+    words=(service install "$NAME" "${words[@]}" "${SCOPE[@]}" "${SERVED_NAME[@]}" "${OPTIONS[@]}")
     say "the service serve@$NAME"
     if [[ -n "$DRY_RUN" ]]; then
-        run "$SERVE" service install "${words[@]}" "${SERVED_NAME[@]}" "${OPTIONS[@]}"
+        run "$SERVE" "${words[@]}"
         return
     fi
-    { said=$(run "$SERVE" service install "${words[@]}" "${SERVED_NAME[@]}" "${OPTIONS[@]}" | tee >(cat >&3)); } 3>&1
+    { said=$(run "$SERVE" "${words[@]}" | tee >(cat >&3)); } 3>&1
     grep -q '^nothing to change$' <<<"$said" || CHANGED=yes
 }
 
@@ -312,6 +320,8 @@ main() {
         if [[ -z "$WISHES" && -f "$CONFIGURATION/$NAME.yaml" ]]; then
             keep_service
         else
+            choose_engine
+            choose_models
             install_engine
             download_models
             install_service

@@ -15,10 +15,11 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
-    local serve words
+    local serve words scope=()
     serve=$(find_serve)
     collect_service_words
-    exec "$serve" service install "${words[@]}" "$@"
+    [[ "$EUID" == 0 ]] || scope=(--user)
+    exec "$serve" service install "${NAME:-main}" "${words[@]}" "${scope[@]}" "$@"
 }
 
 main "$@"

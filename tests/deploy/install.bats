@@ -221,6 +221,49 @@ copy_of_the_checkout() {
     [ -e /usr/local/bin/serve ]
 }
 
+@test "what cannot be served is refused before an engine is downloaded for it" {
+    for wrong in PRESET=nonsense NAME=a/b MODEL=nonsense; do
+        try env "$wrong" "$INSTALL"
+        [ "$status" -eq 2 ]
+        [[ "$output" == *"serve: "*"  -> "* ]]
+        [[ "$output" != *Traceback* && "$output" != *"engines install"* ]]
+    done
+}
+
+@test "a Python that makes no environments: its package is installed by root, and named to others" {
+    rm /usr/local/bin/uv
+    printf '#!/bin/sh\nexit 1\n' >/usr/local/bin/python3
+    chmod +x /usr/local/bin/python3
+    try "$INSTALL" --dry-run
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"apt-get install -qq -y python3-venv"* ]]
+    as_user true
+    start_manager
+    try as_user "$INSTALL"
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"-> sudo apt-get install python3-venv"* ]]
+}
+
+@test "a model of a hub is downloaded once, with its draft, and served from there" {
+    install_fake_engine
+    want_demo
+    try "$INSTALL"
+    [ "$status" -eq 0 ]
+    try env NAME=drafted MODEL= PRESET=eagle3 HOST=0.0.0.0 "$INSTALL" --dry-run
+    [ "$status" -eq 0 ]
+    folder=/var/lib/serve/cache/models
+    model=Qwen/Qwen3-VL-8B-Instruct
+    draft=taobao-mnn/Qwen3-VL-8B-Instruct-Eagle3
+    [[ "$output" == *"serve models pull $model --to $folder/$model"*"models pull $draft --to $folder/$draft"* ]]
+    [[ "$output" == *"service install drafted $folder/$model --preset eagle3"*"--speculative-draft-model $folder/$draft"* ]]
+    mkdir -p "$folder/Qwen"
+    cp -r /var/lib/serve/data/models/demo-1 "$folder/Qwen/Qwen3-0.6B" # as if it had been downloaded
+    touch "$folder/Qwen/Qwen3-0.6B.complete"
+    try env NAME=other MODEL=Qwen/Qwen3-0.6B PRESET=high_performance PORT=$((PORT + 1)) "$INSTALL"
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"Qwen/Qwen3-0.6B is downloaded"*"other serves Qwen/Qwen3-0.6B at"* ]]
+}
+
 @test "offline: everything comes from a bundle, with the network cut off" {
     want_demo
     uv tool install --quiet --constraints "$CHECKOUT/requirements/run.txt" "$CHECKOUT" # so that uv has it all

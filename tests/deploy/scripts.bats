@@ -11,7 +11,8 @@ setup() {
 }
 
 @test "start_server.sh: every variable, then what else is given" {
-    export MODEL="a b'c" PRESET=high_performance ENGINE=sglang HOST=0.0.0.0 PORT=8100 MEM_FRACTION_STATIC=0.8 SOURCE=modelscope
+    export MODEL="a b'c" PRESET=high_performance ENGINE=sglang HOST=0.0.0.0 PORT=8100
+    export MEM_FRACTION_STATIC=0.8 SOURCE=modelscope
     run "$DEPLOY/start_server.sh" --api-key auto
     words="<serve><launch><a b'c><--preset><high_performance><--port><8100><--engine><sglang><--host><0.0.0.0>"
     [ "$output" = "$words<--memory-fraction><0.8><--source><modelscope><--api-key><auto>" ]
@@ -38,6 +39,8 @@ setup() {
     [[ "$output" == *"no model is named"* ]]
     MODEL=a/b SOURCE=modelscope TO="/a b" run "$DEPLOY/download_model.sh" --revision main
     [ "$output" = "<serve><models><pull><a/b><--source><modelscope><--to></a b><--revision><main>" ]
+    PRESET=eagle3 run "$DEPLOY/download_model.sh"
+    [ "$output" = "<serve><models><pull><--preset><eagle3>" ]
 }
 
 @test "without serve they say what to do" {
