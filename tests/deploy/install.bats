@@ -21,6 +21,9 @@ teardown() { end_host; }
     try "$INSTALL"
     [ "$status" -eq 0 ]
     [ "${lines[-1]}" = "== nothing to change" ]
+    install_fake_engine /var/lib/serve/data/engines 0.33.0 # a newer one does not change what serves
+    try "$INSTALL"
+    [ "${lines[-1]}" = "== nothing to change" ]
     unset MODEL PORT # what is served stays, whoever forgets what it was
     try "$INSTALL"
     [ "$status" -eq 0 ]
@@ -174,15 +177,18 @@ copy_of_the_checkout() {
 
 @test "uv is installed where there is none" {
     rm /usr/local/bin/uv
+    unset UV_CACHE_DIR
+    before=$(written)
     install_fake_engine
     want_demo
     try "$INSTALL"
     [ "$status" -eq 0 ]
     [ -x /opt/serve/uv/bin/uv ]
+    [ -d /var/lib/serve/cache/uv ]
     try "$INSTALL"
     [ "${lines[-1]}" = "== nothing to change" ]
     try "$INSTALL" --uninstall
-    [ ! -e /opt/serve ]
+    diff <(echo "$before") <(written)
 }
 
 @test "models and caches go to the NVMe disk with the most room" {
@@ -332,9 +338,17 @@ as_user() {
 start_manager() {
     local id
     id=$(id -u tester)
+    rm -rf "/run/user/$id" # of a test before
     install -d -o tester -m 700 "/run/user/$id"
-    systemd-run --quiet --unit=manager --uid=tester --property=Delegate=yes \
-        --setenv=HOME=/home/tester --setenv="XDG_RUNTIME_DIR=/run/user/$id" \
-        sh -c 'sleep 0.3; exec /lib/systemd/systemd --user' # systemd hands the control group over a moment later
-    timeout 10 bash -c "until test -S /run/user/$id/systemd/private; do sleep 0.1; done"
+    # systemd hands the control group over a moment after the program has begun.
+    systemd-run --quiet --collect --unit=manager --uid=tester --property=Delegate=yes \
+        --setenv=HOME=/home/tester --setenv="XDG_RUNTIME_DIR=/run/user/$id" sh -c '
+            until test -w "/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/cgroup.procs"; do sleep 0.1; done
+            exec /lib/systemd/systemd --user'
+    for _ in {1..100}; do
+        ! as_user systemctl --user show-environment >/dev/null 2>&1 || return 0
+        sleep 0.1
+    done
+    journalctl --unit manager --no-pager
+    return 1
 }
