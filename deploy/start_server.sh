@@ -3,6 +3,8 @@
 #
 #   PRESET               a preset's name or file              (balanced)
 #   MODEL                demo, a folder or a repository id    (the preset's own, else what `serve launch` takes)
+#   DRAFT_MODEL          the draft model of eagle3, as MODEL  (the preset's own)
+#   SOURCE               huggingface or modelscope            (auto)
 #   ENGINE               vllm or sglang, or one @VERSION      (what is installed)
 #   HOST                 the address to bind                  (127.0.0.1)
 #   PORT                 the port to bind                     (8000)
@@ -11,28 +13,13 @@
 # A HOST other than this machine's own needs an API key: set SERVE_API_KEY, or pass --api-key auto.
 # Every variable of serve itself (SERVE_CONTEXT_LENGTH=32k ...) counts too: see `serve keys`.
 set -euo pipefail
-
-find_serve() {
-    local folder
-    folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-    if command -v serve; then
-        return
-    elif [[ -x "$folder/.venv/bin/serve" ]]; then # a checkout that tools/dev.py has set up
-        echo "$folder/.venv/bin/serve"
-    else
-        echo "start_server.sh: serve is not on PATH; install it first, or run: python3 tools/dev.py demo" >&2
-        return 2
-    fi
-}
+# shellcheck source=deploy/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
     local serve words
     serve=$(find_serve)
-    words=(--preset "${PRESET:-balanced}" --port "${PORT:-8000}")
-    [[ -z "${ENGINE:-}" ]] || words+=(--engine "$ENGINE")
-    [[ -z "${HOST:-}" ]] || words+=(--host "$HOST")
-    [[ -z "${MEM_FRACTION_STATIC:-}" ]] || words+=(--memory-fraction "$MEM_FRACTION_STATIC")
-    [[ -z "${MODEL:-}" ]] || words+=("$MODEL")
+    collect_words
     exec "$serve" launch "${words[@]}" "$@"
 }
 

@@ -73,7 +73,8 @@ def test_an_odd_model_stays_one_word(variables: dict[str, str], tmp_path: Path) 
 def test_without_serve_it_says_what_to_do(tmp_path: Path) -> None:
     script = tmp_path / "deploy" / "start_server.sh"
     script.parent.mkdir()
-    shutil.copy(SCRIPT, script)
+    for each in (SCRIPT, SCRIPT.with_name("common.sh")):
+        shutil.copy(each, script.parent)
     argv = ["bash", str(script)]
     result = subprocess.run(argv, env={"PATH": os.defpath}, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 2

@@ -52,9 +52,10 @@ def test_it_finds_every_preset_in_itself(installed: Path) -> None:
 
 def test_it_brings_the_scripts_and_the_unit(installed: Path) -> None:
     (share,) = installed.glob("lib/python*/site-packages/launcher/share")
-    script = share / "deploy" / "start_server.sh"
-    assert script.read_bytes() == (ROOT / "deploy" / "start_server.sh").read_bytes()
-    assert os.access(script, os.X_OK)
+    for script in (ROOT / "deploy").glob("*.sh"):
+        copy = share / "deploy" / script.name
+        assert copy.read_bytes() == script.read_bytes()
+        assert os.access(copy, os.X_OK) == os.access(script, os.X_OK)
     assert (share / "systemd" / "serve@.service").read_bytes() == (ROOT / "systemd" / "serve@.service").read_bytes()
 
 
