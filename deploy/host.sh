@@ -58,8 +58,12 @@ check_systemd() {
 }
 
 check_link() {
-    [[ ! -e "$SERVE" || "$(readlink -f "$SERVE")" == "$PROGRAMS"/* ]] ||
+    [[ ! -e "$SERVE" ]] || is_ours ||
         die "$SERVE is another program" "take it away, or give it another name"
+}
+
+is_ours() {
+    [[ "$(readlink -m "$SERVE")" == "$(readlink -m "$PROGRAMS")"/* ]]
 }
 
 installed_engine() {

@@ -271,16 +271,18 @@ report() {
 }
 
 uninstall() {
-    local name names disk
+    local name told disk
     if [[ -x "$SERVE" && -d /run/systemd/system ]]; then
-        names=$("$SERVE" service list --json "${SCOPE[@]}" | grep -Po '"name": "\K[^"]+' || true)
-        for name in $names; do change "$SERVE" service uninstall "$name" "${SCOPE[@]}"; done
+        told=$("$SERVE" service list --json "${SCOPE[@]}")
+        while read -r name; do
+            change "$SERVE" service uninstall "$name" "${SCOPE[@]}" </dev/null
+        done < <(grep -Po '"name": "\K[^"]+' <<<"$told")
     fi
     [[ ! -x "$SERVE" ]] || run "$SERVE" stop --all # what runs without systemd
     disk=$(readlink "$DATA/cache" || true)
     [[ -z "$disk" ]] || remove "$disk/models" "$disk/uv"
     [[ -z "$disk" || ! -d "$disk" ]] || change rmdir --ignore-fail-on-non-empty "$disk"
-    [[ "$(readlink -f "$SERVE")" != "$PROGRAMS"/* ]] || remove "$SERVE"
+    ! is_ours || remove "$SERVE"
     remove "$PROGRAMS" "$DATA"
     if [[ "$EUID" == 0 ]]; then
         remove /var/cache/serve

@@ -261,7 +261,8 @@ copy_of_the_checkout() {
     model=Qwen/Qwen3-VL-8B-Instruct
     draft=taobao-mnn/Qwen3-VL-8B-Instruct-Eagle3
     [[ "$output" == *"serve models pull $model --to $folder/$model"*"models pull $draft --to $folder/$draft"* ]]
-    [[ "$output" == *"service install drafted $folder/$model --preset eagle3"*"--speculative-draft-model $folder/$draft"* ]]
+    [[ "$output" == *"service install drafted $folder/$model --preset eagle3"* ]]
+    [[ "$output" == *"--speculative-draft-model $folder/$draft"* ]]
     mkdir -p "$folder/Qwen"
     cp -r /var/lib/serve/data/models/demo-1 "$folder/Qwen/Qwen3-0.6B" # as if it had been downloaded
     touch "$folder/Qwen/Qwen3-0.6B.complete"
