@@ -105,12 +105,13 @@ def demo() -> int:
     return 0 if stopped else 1
 
 
+SCRIPTS = ("launcher/bundle/data/install.sh",)
 CHECKS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("mypy",),
     ("lint-imports",),
-    ("shellcheck", "tools/lock", "tests/engine/lock", ".ci/run", "deploy/start_server.sh"),
+    ("shellcheck", "tools/lock", "tests/engine/lock", ".ci/run", "deploy/start_server.sh", *SCRIPTS),
 )
 # Several at once, for most of them wait for processes. Of real engines one serves at a time, beside the parsers' tests.
 WORKERS = str(min(os.cpu_count() or 1, 8) + 1)

