@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from pathlib import Path
 
@@ -48,13 +47,6 @@ def pinned(folder: Path) -> str:
         name, version, _, _ = parse_wheel_filename(path.name)
         lines.append(f"{canonicalize_name(name)}=={version} --hash=sha256:{_digest(path)}\n")
     return "".join(lines)
-
-
-def missing(requirements: str, folder: Path) -> list[str]:
-    """The packages of a requirements file of which a folder has no wheel."""
-    asked = re.findall(r"^([\w.-]+)==", requirements, re.MULTILINE)
-    have = {parse_wheel_filename(path.name)[0] for path in folder.glob("*.whl")}
-    return [each for each in asked if canonicalize_name(each) not in have]
 
 
 def _digest(path: Path) -> str:

@@ -160,15 +160,22 @@ def lock(
     device: Device = "auto",
     python: Python = None,
     output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Where to write it.")] = None,
+    json: Json = False,
 ) -> None:
     """Pin all packages of a release by hash, for this platform, as an installation would resolve them now."""
-    from launcher.host import install as installer  # noqa: PLC0415 - not needed for --help
+    from dataclasses import asdict  # noqa: PLC0415 - not needed for --help
+
+    from launcher.host import install as installer  # noqa: PLC0415
     from launcher.host import locks  # noqa: PLC0415
 
     name, version = _parse(engine)
+    echo = _quiet if json else print
     build = installer.build_for(name, device)
-    made = installer.lock(build, installer.release_of(build, version, print).version, python, print)
+    made = installer.lock(build, installer.release_of(build, version, echo).version, python, echo)
     path = locks.write(made, output or Path(made.scope.file_name))
+    if json:
+        show.as_json({"file": str(path), "packages": made.packages, **asdict(made.scope)})
+        return
     print(f"{made.packages} packages: {path}")
     print(f"to install just these: serve engines install {name}@{made.scope.version} --lock {path}")
 
@@ -182,6 +189,7 @@ def bundle(
     model: Annotated[Path | None, typer.Option("--model", metavar="DIR", help="A model's folder to pack too.")] = None,
     device: Device = "auto",
     python: Python = None,
+    json: Json = False,
 ) -> None:
     """Pack a release, serve itself and a model into one archive for hosts of this platform without a network.
 
@@ -192,8 +200,12 @@ def bundle(
 
     name, version = _parse(engine)
     build = installer.build_for(name, device)
-    release = installer.release_of(build, version, print)
-    size_bytes = pack.pack(build, release, python, model, output, print)
+    echo = _quiet if json else print
+    release = installer.release_of(build, version, echo)
+    size_bytes = pack.pack(build, release, python, model, output, echo)
+    if json:
+        show.as_json({"file": str(output), "size_bytes": size_bytes, "release": str(release), "device": build.device})
+        return
     print(f"{output}: {size_bytes / 1e9:.2f} GB; on the other host: tar -xf {output.name} && serve-bundle/install.sh")
 
 

