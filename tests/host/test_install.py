@@ -316,6 +316,7 @@ def test_torch_of_pytorch_where_the_settings_lead_to_none(
     build: Build, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     next(shelf.glob("torch-*")).unlink()
+    monkeypatch.delenv("UV_NO_INDEX")
     monkeypatch.setenv("UV_OFFLINE", "1")
     lines: list[str] = []
     with pytest.raises(ServeError, match="torch was not found in the cache") as caught:
