@@ -20,6 +20,7 @@ from tests.run.conftest import free_port, until
 
 HUB_TOKEN = f"hf_{secrets.token_hex(8)}"
 RELEASES = {"vllm": "vllm@0.33.0", "sglang": "sglang@0.5.23"}
+SERVICE = ("uninstall", "start", "restart", "stop", "enable", "disable", "upgrade", "status", "logs")
 # One row a command, in words after `serve`; run as it is, and with --json where the command has that option.
 # {script} holds a launch command with the key in it, {plain} one without.
 WHILE_IT_SERVES: dict[str, tuple[str, ...]] = {
@@ -43,6 +44,14 @@ WHILE_IT_SERVES: dict[str, tuple[str, ...]] = {
     "engines list": (),
     "engines remove": ("vllm@0.33.0",),
     "key new": ("mine",),
+    "models pull": ("no-repository",),
+    "models list": (),
+    "models where": ("org/model",),
+    "models verify": ("org/model",),
+    "models rm": ("org/model",),
+    "service install": ("mine", "demo", "--dry-run", "--user"),  # tests/systemd looks for the key on a host of its own
+    **{f"service {word}": ("mine", "--user") for word in SERVICE},
+    "service list": ("--user",),
     "ps": (),
     "status": ("mine",),
     "logs": ("mine", "--since", "1h"),
