@@ -141,19 +141,22 @@ install_launcher() {
     [[ -n "$DRY_RUN" ]] || echo "$digest" >"$stamp" # last: without it the next run does this again
 }
 
-# The installer within puts serve and the engine where the variables of uv and SERVE_HOME say.
+# The installer within puts serve and a model below the folder that it is given, the engine where SERVE_HOME says.
 install_bundle() {
-    local folder=$PROGRAMS/bundle stamp=$PROGRAMS/bundle.installed
+    local folder=$PROGRAMS/bundle stamp=$PROGRAMS/bundle.installed models
     if [[ -x "$SERVE" && "$(cat "$stamp" 2>/dev/null)" == "$(stat -c '%n %s %Y' "$BUNDLE")" ]]; then
         say "the bundle is installed"
-        return
+    else
+        say "serve and the engine of $BUNDLE"
+        change mkdir -p "$folder" "$BIN"
+        change tar --extract --file "$BUNDLE" --directory "$folder"
+        change "$folder/serve-bundle/install.sh" "$PROGRAMS"
+        change ln -sfn "$PROGRAMS/bin/serve" "$SERVE"
+        change rm -rf "$folder"
+        [[ -n "$DRY_RUN" ]] || stat -c '%n %s %Y' "$BUNDLE" >"$stamp" # last: without it the next run does this again
     fi
-    say "serve and the engine of $BUNDLE"
-    change mkdir -p "$folder"
-    change tar --extract --file "$BUNDLE" --directory "$folder"
-    change env UV_OFFLINE=1 "$folder/install.sh"
-    change rm -rf "$folder"
-    [[ -n "$DRY_RUN" ]] || stat -c '%n %s %Y' "$BUNDLE" >"$stamp" # last: without it the next run does this again
+    models=("$PROGRAMS"/models/*/config.json)
+    [[ ! -e "${models[0]}" ]] || MODEL=${MODEL:-$(dirname "${models[0]}")}
 }
 
 digest_of_checkout() (
@@ -223,7 +226,7 @@ download_model() {
 
 # One value of a JSON document by its keys; nothing if it is not there.
 read_json() {
-    "$PROGRAMS/tools/serve-launcher/bin/python" -c '
+    "$(dirname "$(readlink -f "$SERVE")")/python" -c '
 import json, sys
 value = json.load(sys.stdin)
 for key in sys.argv[1:]:

@@ -276,17 +276,18 @@ copy_of_the_checkout() {
     uv tool install --quiet --constraints "$CHECKOUT/requirements/run.txt" "$CHECKOUT" # so that uv has it all
     uv tool uninstall --quiet serve-launcher
     install_fake_engine
-    mkdir /srv/bundle
-    mv /var/lib/serve/data/engines /srv/bundle/
-    cat >/srv/bundle/install.sh <<'END'
+    mkdir -p /srv/bundle/serve-bundle
+    mv /var/lib/serve/data/engines /srv/bundle/serve-bundle/
+    cat >/srv/bundle/serve-bundle/install.sh <<'END' # tests/deploy/test_offline.py takes a real one
 #!/bin/sh
 set -e
-uv tool install --quiet --force --constraints /srv/checkout/requirements/run.txt /srv/checkout
+UV_TOOL_DIR=$1/tools UV_TOOL_BIN_DIR=$1/bin UV_OFFLINE=1 \
+    uv tool install --quiet --force --constraints /srv/checkout/requirements/run.txt /srv/checkout
 mkdir -p "$SERVE_HOME/data"
 cp -r "$(dirname "$0")/engines" "$SERVE_HOME/data/"
 END
-    chmod +x /srv/bundle/install.sh
-    tar --create --gzip --file /srv/bundle.tar.gz --directory /srv/bundle .
+    chmod +x /srv/bundle/serve-bundle/install.sh
+    tar --create --gzip --file /srv/bundle.tar.gz --directory /srv/bundle serve-bundle
     try unshare --net "$INSTALL" --offline /srv/bundle.tar.gz
     [ "$status" -eq 0 ]
     [ "$(systemctl is-active serve@qwen3)" = active ]
