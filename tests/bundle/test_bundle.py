@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from launcher.bundle import own_wheel, pack
 from launcher.engines.release import Release
@@ -35,7 +36,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     for name in (
         "pip",
-        *(each.split(">")[0] for each in own_wheel.distribution().requires or () if "extra" not in each),
+        *(Requirement(each).name for each in own_wheel.distribution().requires or () if "extra" not in each),
     ):
         wheels.of_installed(folder, name)
     return folder

@@ -109,7 +109,7 @@ def test_a_failure_in_the_background_is_told_and_kept(program: Program) -> None:
 
 def test_the_line_that_decides_is_kept_for_who_looks_later(program: Program) -> None:
     log = Path(__file__).parent.parent / "data" / "engine-logs" / "vllm-0.32.0-missing-model.log"
-    assert launch(program, FAKE_LOG=str(log), FAKE_EXIT="1").code == 1
+    assert launch(program, FAKE_LOG=str(log), FAKE_EXIT="1").code == 78
     told = status(program)
     assert told["events"][-1]["cause"] == "missing-model"
     assert "'/nonexistent/model'" in told["events"][-1]["text"]
@@ -118,7 +118,7 @@ def test_the_line_that_decides_is_kept_for_who_looks_later(program: Program) -> 
 
 def test_a_server_that_completes_nothing_is_told_as_that(program: Program) -> None:
     done = launch(program, "--timeout", "5", FAKE_COMPLETIONS="empty")
-    assert done.code == 1
+    assert done.code == 78
     assert "vLLM 0.33.0 was not ready after 5 s; it listens; a completion: HTTP 200" in done.err
     assert done.err.count("was not ready after 5 s") == 1
     assert "it wrote nothing" not in done.err
@@ -367,7 +367,7 @@ def test_a_fix_is_tried_once_and_kept_for_the_restart(program: Program) -> None:
 
 def test_without_a_fix_the_change_is_a_command_to_copy(program: Program) -> None:
     done = launch(program, "--context-length", "8192", "--set", "env.HF_TOKEN=hf-secret", FAKE_ROOM="4096")
-    assert done.code == 1
+    assert done.code == 78
     assert "The KV cache has no room" in done.err or "the KV cache has no room for one request" in done.err
     assert "the estimated maximum model length is 4096" in done.err
     (copied,) = [line.strip() for line in done.err.splitlines() if line.strip().startswith("serve launch demo ")]

@@ -83,7 +83,7 @@ def test_a_server_that_took_the_port_meanwhile_gets_no_question_no_key_and_no_cr
     server.says("serve: starting the engine")
     asked: list[str] = []
     with Thief(server.port, asked):
-        assert server.process.wait(60) == 1
+        assert server.process.wait(60) == 78
     assert host.processes() == []
     assert asked == []
     assert "ready:" not in server.out
@@ -129,7 +129,7 @@ def test_health_alone_is_not_ready(host: Host) -> None:
 def test_completions_that_never_come_are_an_error(host: Host, mode: str, asked: str, times: int, reason: str) -> None:
     for patience_s in (3, 12, 48):  # a busy machine may not come as far as a completion in 3 s
         server = host.launch({"FAKE_COMPLETIONS": mode}, wait_timeout_s=patience_s)
-        assert server.ends() == 1
+        assert server.ends() == 78
         assert "ready:" not in server.out
         assert f"was not ready after {patience_s} s" in server.err
         if server.err.count(asked) >= times:  # who asks again has taken note of the answer before
@@ -139,7 +139,7 @@ def test_completions_that_never_come_are_an_error(host: Host, mode: str, asked: 
 
 def test_a_refused_completion_is_an_error_before_the_time_is_over(host: Host) -> None:
     server = host.launch({"FAKE_COMPLETIONS": "refuse"}, wait_timeout_s=600)
-    assert server.ends() == 1
+    assert server.ends() == 78
     assert "ready:" not in server.out
     assert "does not complete a prompt: it listens; a completion: HTTP 404: " in server.err
 
@@ -157,7 +157,7 @@ def test_the_end_of_an_engine_that_starts_is_reported_at_once(host: Host) -> Non
 def test_a_killed_engine_is_named_by_its_signal(host: Host) -> None:
     log = LOGS / "sglang-0.5.15.post1-qwen3-14b-torchao-importerror.log"
     server = host.launch({"FAKE_SIGNAL": "9", "FAKE_LOG": str(log)}, engine="sglang")
-    assert server.ends() == 1
+    assert server.ends() == 78
     assert "SGLang 0.32.0 ended while starting" in server.err
     assert "killed by SIGKILL" in server.err
     assert (
@@ -385,7 +385,7 @@ def test_an_engine_that_is_killed_is_started_again_and_all_of_it_is_told(host: H
 def test_a_failure_of_the_configuration_is_not_started_again(host: Host) -> None:
     log = LOGS / "vllm-0.32.0-bad-value.log"
     server = host.launch({"FAKE_LOG": str(log), "FAKE_EXIT": "2"}, restart="on-failure")
-    assert server.ends() == 1
+    assert server.ends() == 78
     assert "not started again: another start cannot cure that" in server.err
     assert json.loads(host.record().read_text())["state"] == "failed"
 
