@@ -6,12 +6,12 @@ what the engine's name means.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from launcher import settings
 from launcher.engines.release import Release, exactly
 from launcher.errors import ServeError
+from launcher.files import write_whole
 
 
 def of(engine: str | None = None) -> Release | None:
@@ -64,6 +64,4 @@ def _write(releases: list[Release]) -> None:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    unfinished.write_text("".join(f"{each}\n" for each in releases), encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, "".join(f"{each}\n" for each in releases))

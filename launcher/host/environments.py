@@ -18,6 +18,7 @@ from launcher import settings
 from launcher.engines.confidential import command_line
 from launcher.engines.release import TITLES, Release
 from launcher.errors import FAILED, ServeError
+from launcher.files import write_whole
 from launcher.host import builds, choice
 
 MARK = "serve-environment.json"  # written last: a folder without it is half made and never used
@@ -165,9 +166,7 @@ def mark(environment: Environment) -> Environment:
         "distribution": environment.distribution,
         "origin": environment.origin,
     }
-    unfinished = environment.path / (MARK + ".part")
-    unfinished.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(environment.path / MARK)
+    write_whole(environment.path / MARK, json.dumps(record, indent=1) + "\n")
     return read(environment.path) or environment
 
 

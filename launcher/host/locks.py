@@ -6,7 +6,6 @@ they fit exactly; a lock of the user's own is named at the installation.
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from launcher.engines import catalog
 from launcher.engines.release import Release
 from launcher.errors import FAILED, ServeError
+from launcher.files import write_whole
 
 DATA = Path(__file__).parent / "data"
 _HEAD = re.compile(
@@ -120,12 +120,9 @@ def read(path: Path) -> Lock:
 
 def write(lock: Lock, path: Path) -> Path:
     """Writes a lock, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        unfinished.write_text(f"# {lock.scope}\n{lock.requirements}", encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, f"# {lock.scope}\n{lock.requirements}")
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise ServeError(f"cannot be written: {error.strerror}", where=str(path), fix="--output FILE") from None
     return path
 

@@ -70,7 +70,7 @@ def ensure(checkpoint: Checkpoint, revision: str | None = None, source: str = "a
             raise ServeError.gather(problems)
     elif source != "modelscope":  # ModelScope is asked by the engine alone
         snapshot = _snapshot(checkpoint.path, revision)
-        if not (snapshot and has_weights(snapshot)):
+        if snapshot is None or complete.missing(snapshot):
             _look_up(checkpoint.path, revision)
 
 
@@ -161,17 +161,6 @@ def _snapshot(repository: str, revision: str | None) -> Path | None:
         commit = revision or ""
     snapshot = home / "snapshots" / commit
     return snapshot if commit and (snapshot / "config.json").is_file() else None
-
-
-def has_weights(snapshot: Path) -> bool:
-    """Whether the snapshot holds weights, and every shard that an index file lists."""
-    for index in snapshot.glob("*.index.json"):
-        try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError):
-            return False
-        return all((snapshot / shard).is_file() for shard in shards)
-    return any(next(snapshot.glob(pattern), None) for pattern in complete.WEIGHTS)
 
 
 def _token() -> str | None:

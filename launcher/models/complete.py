@@ -21,20 +21,30 @@ def problems(folder: Path, name: str) -> list[ServeError]:
         folder: the model's.
         name: what people call it, for the errors.
     """
-    indexes = sorted(folder.glob("*.safetensors.index.json")) or sorted(folder.glob("*.bin.index.json"))
-    shards = [shard for index in indexes for shard in _shards(index)]
-    lacking = [shard for shard in dict.fromkeys(shards) if not (folder / shard).is_file()]
+    if why := missing(folder):
+        return [_incomplete(name, folder, why)]
+    files = [folder / shard for shard in _listed(folder)] or sorted(folder.glob("*.safetensors"))
+    return [_incomplete(name, path, why) for path in files if (why := _cut(path))]
+
+
+def missing(folder: Path) -> str:
+    """Which weights are not there, as the end of a sentence; empty if all are, whole or not."""
+    shards = _listed(folder)
+    lacking = [shard for shard in shards if not (folder / shard).is_file()]
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        return [_incomplete(name, folder, f"lacks {lacking[0]}{more}, which its index lists")]
-    if not shards and not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
-        return [_incomplete(name, folder, "holds no weights")]
-    files = [folder / shard for shard in dict.fromkeys(shards)] or sorted(folder.glob("*.safetensors"))
-    return [_incomplete(name, path, why) for path in files if (why := _cut(path))]
+        return f"lacks {lacking[0]}{more}, which its index lists"
+    return "" if shards or any(next(folder.glob(pattern), None) for pattern in WEIGHTS) else "holds no weights"
 
 
 def _incomplete(name: str, where: Path, what: str) -> ServeError:
     return ServeError(f"model {name!r} is not complete: it {what}", where=str(where), fix="fetch the model again")
+
+
+def _listed(folder: Path) -> list[str]:
+    """The files of weights that an index names, each once; none where there is no index."""
+    indexes = sorted(folder.glob("*.safetensors.index.json")) or sorted(folder.glob("*.bin.index.json"))
+    return list(dict.fromkeys(shard for index in indexes for shard in _shards(index)))
 
 
 def _shards(index: Path) -> Iterator[str]:

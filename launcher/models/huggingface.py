@@ -24,6 +24,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import WeakFileLock, build_hf_headers, disable_progress_bars
 
 from launcher.errors import FAILED, ServeError
+from launcher.files import write_whole
 from launcher.models.checkpoint import refusal
 from launcher.models.hub import HUGGINGFACE, Passing, Unreachable
 from launcher.models.repository import BLOCK_BYTES, File, Repository
@@ -93,9 +94,7 @@ class HuggingFace:
         if repository.revision != repository.commit:
             reference = home / "refs" / repository.revision
             reference.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = reference.with_name(f"{reference.name}.{os.getpid()}")
-            unfinished.write_text(repository.commit, encoding="utf-8")
-            unfinished.replace(reference)
+            write_whole(reference, repository.commit)
         for left in (home / "blobs").glob(f"*{PARTIAL}"):
             with (
                 contextlib.suppress(filelock.Timeout),

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from launcher import settings
 from launcher.errors import FAILED, ServeError, nearest
-from launcher.models import checkpoint
+from launcher.files import write_whole
+from launcher.models import checkpoint, complete
 from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES
 from launcher.models.repository import Repository
 
@@ -48,7 +49,7 @@ class Stored:
     def missing(self) -> tuple[str, ...]:
         """Files that are not there in their size; of a model that an engine fetched: what its index lists in vain."""
         if self.repository is None:
-            return () if checkpoint.has_weights(self.place) else ("weights",)
+            return ("weights",) if complete.missing(self.place) else ()
         return tuple(file.path for file in self.repository.files if not file.fits(self.place / file.path))
 
     @property
@@ -65,9 +66,7 @@ def write_down(repository: Repository, place: Path, to: Path | None) -> None:
     record = {"place": str(place), "to": str(to) if to else None, **dataclasses.asdict(repository)}
     path = _record(place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, json.dumps(record, indent=1))
 
 
 @contextlib.contextmanager

@@ -30,8 +30,8 @@ _PULSE_S = 5.0  # how often the pulse of a server that serves is written down
 # What we decide ourselves: whether another start can cure it, and what helps otherwise.
 _GIVEN_UP = {
     "refused": (False, "serve is for models that generate text: an embedding or reward model completes nothing"),
-    "too-slow": (False, "a first start may compile for minutes: a longer --timeout waits for it"),
-    "mute": (False, "its log may say why it completes nothing; a longer --timeout waits for it"),
+    "too-slow": (True, "a first start may compile for minutes: a longer --timeout waits for it"),
+    "mute": (True, "its log may say why it completes nothing; a longer --timeout waits for it"),
     "stalled": (True, "its log says how far it came; --stall-timeout sets how long nothing may happen"),
     "unguarded": (True, "whoever sends SIGKILL to serve-guard ends the engine with it"),
     "hung": (True, "its log says what it did last; --hang-timeout sets how long no token may move"),

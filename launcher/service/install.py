@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pwd
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 from launcher.config.resolve import Deployment
 from launcher.engines.command import Command
 from launcher.errors import FAILED, ServeError
+from launcher.files import write_whole
 from launcher.run.secrets import new_key, resolve_key, writing
 from launcher.service import numa
 from launcher.service.document import document
@@ -59,16 +58,7 @@ class File:
             _open_folder(self.path.parent)
             if self.kept and self.path.exists():
                 shutil.copy2(self.path, previous(self.path))
-            descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.write(self.text)
-                    os.fchmod(descriptor, self.mode)
-                    file.flush()
-                    os.fsync(descriptor)
-                Path(name).replace(self.path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            write_whole(self.path, self.text, self.mode)
 
 
 def previous(path: Path) -> Path:

@@ -17,7 +17,7 @@ from launcher.service.scope import Scope, unit
 _ASK_S = 60.0
 _LOOK_S = 0.25
 _JOURNAL_LINES = 20
-_PROPERTIES = ("ActiveState", "SubState", "Result", "StatusText", "MainPID", "NRestarts", "UnitFileState")
+_PROPERTIES = ("ActiveState", "SubState", "Result", "StatusText", "MainPID", "NRestarts", "UnitFileState", "Job")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Seen:
         pid: of serve, 0 without one.
         restarts: how often systemd started it again.
         enabled: whether it starts with the host.
+        busy: whether a start or a stop of it is under way or waits: until then the state is that of before.
     """
 
     state: str
@@ -41,11 +42,12 @@ class Seen:
     pid: int
     restarts: int
     enabled: bool
+    busy: bool
 
     @property
     def settled(self) -> bool:
         """Whether nothing more is to come of a start."""
-        return self.state in {"active", "failed", "inactive"}
+        return not self.busy and self.state in {"active", "failed", "inactive"}
 
 
 def require(scope: Scope) -> None:
@@ -81,7 +83,7 @@ def see(scope: Scope, name: str) -> Seen:
     """What systemd says of an instance now."""
     words = ["show", unit(name), *(f"--property={each}" for each in _PROPERTIES)]
     told = dict(line.partition("=")[::2] for line in systemctl(scope, *words).splitlines())
-    number = {each: int(told.get(each) or 0) for each in ("MainPID", "NRestarts")}
+    number = {each: int(told.get(each) or 0) for each in ("MainPID", "NRestarts", "Job")}
     return Seen(
         told.get("ActiveState", ""),
         told.get("SubState", ""),
@@ -90,6 +92,7 @@ def see(scope: Scope, name: str) -> Seen:
         number["MainPID"],
         number["NRestarts"],
         told.get("UnitFileState") == "enabled",
+        number["Job"] > 0,
     )
 
 

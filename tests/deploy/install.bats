@@ -345,7 +345,8 @@ start_manager() {
     # systemd hands the control group over a moment after the program has begun.
     systemd-run --quiet --collect --unit=manager --uid=tester --property=Delegate=yes \
         --setenv=HOME=/home/tester --setenv="XDG_RUNTIME_DIR=/run/user/$id" sh -c '
-            until test -w "/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/cgroup.procs"; do sleep 0.1; done
+            group=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)
+            until test -w "$group" && test -w "$group/cgroup.procs"; do sleep 0.1; done
             exec /lib/systemd/systemd --user'
     for _ in {1..100}; do
         ! as_user systemctl --user show-environment >/dev/null 2>&1 || return 0

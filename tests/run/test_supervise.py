@@ -129,7 +129,7 @@ def test_health_alone_is_not_ready(host: Host) -> None:
 def test_completions_that_never_come_are_an_error(host: Host, mode: str, asked: str, times: int, reason: str) -> None:
     for patience_s in (3, 12, 48):  # a busy machine may not come as far as a completion in 3 s
         server = host.launch({"FAKE_COMPLETIONS": mode}, wait_timeout_s=patience_s)
-        assert server.ends() == 78
+        assert server.ends() == 1
         assert "ready:" not in server.out
         assert f"was not ready after {patience_s} s" in server.err
         if server.err.count(asked) >= times:  # who asks again has taken note of the answer before

@@ -1,0 +1,38 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+_NEW_FILE = 0o666  # what open() asks for; the umask takes away from it
+
+
+def write_whole(path: Path, text: str, mode: int | None = None) -> None:
+    """Puts a text into a file, or leaves what was there; on the disk when this returns. The folder has to be there.
+
+    Args:
+        path: of the file.
+        text: all of it.
+        mode: who may read it, whatever the umask; as for any new file unless given.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(descriptor, _NEW_FILE & ~_umask() if mode is None else mode)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
