@@ -3,7 +3,7 @@
 #
 #   MODEL   a repository id                        (the preset's)
 #   PRESET  a preset's model and its draft         (none; one of the two is needed)
-#   SOURCE  huggingface or modelscope              (auto)
+#   SOURCE  huggingface, modelscope or auto        (huggingface)
 #   TO      the folder that it is put into         (the hub's own cache)
 #
 # HF_TOKEN, HF_ENDPOINT and HF_HOME count as they do for Hugging Face's own programs.

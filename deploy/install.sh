@@ -161,7 +161,7 @@ install_bundle() {
 
 digest_of_checkout() (
     cd "$CHECKOUT"
-    find launcher presets deploy systemd pyproject.toml requirements/run.txt -type f ! -name '*.pyc' -print0 |
+    find launcher presets deploy systemd pyproject.toml requirements/run.txt -name __pycache__ -prune -o -type f -print0 |
         sort -z | xargs -0 sha256sum | sha256sum
 )
 

@@ -23,6 +23,7 @@ from typing import Any
 
 HEALTHY = {
     "name": "NVIDIA H100 80GB HBM3",
+    "pci.bus_id": "00000000:1B:00.0",
     "memory.total": "81559",
     "memory.used": "0",
     "compute_cap": "9.0",

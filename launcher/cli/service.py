@@ -15,6 +15,8 @@ from launcher.config.request import Request
 from launcher.errors import ServeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from launcher.config.resolve import Deployment
     from launcher.engines.command import Command
     from launcher.service.scope import Scope
@@ -24,6 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+_ENGINES_OWN = ("HF_", "HUGGING_FACE_", "MODELSCOPE_", "VLLM_", "SGLANG_", "SGL_")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The instance's name, as serve service list has it.")]
 User = Annotated[bool, typer.Option("--user", help="A service of your own user, not of the host.")]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
@@ -36,9 +39,7 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and write nothing.")] = False,
 ) -> None:
     """Make a service of a deployment: NAME, then what serve launch takes. Again, it changes what has changed."""
-    from launcher.engines.confidential import is_secret_variable  # noqa: PLC0415 - not needed for --help
-    from launcher.models.checkpoint import ensure  # noqa: PLC0415
-    from launcher.run.secrets import VARIABLE  # noqa: PLC0415
+    from launcher.models.checkpoint import ensure  # noqa: PLC0415 - not needed for --help
     from launcher.service import install, systemd  # noqa: PLC0415
 
     scope = _scope(user=user, change=not dry_run)
@@ -53,9 +54,8 @@ def install(
     ensure(command.checkpoint, command.revision, command.source, weights=weights)
     if not user:
         install.refuse_closed(command)
-    for variable in sorted(filter(is_secret_variable, os.environ)):
-        if variable != VARIABLE:
-            print(f"{variable} is set here; a line {variable}=... in {scope.environment(name)} gives it to the service")
+    for variable in sorted(_left_behind()):
+        print(f"{variable} is set here; a line {variable}=... in {scope.environment(name)} gives it to the service")
     changed = install.install(command, deployment, scope)
     changed += install.enable(scope, name)
     for each in changed:
@@ -68,6 +68,16 @@ def install(
     if start:
         said = f"; the API key: {key}" if key else ""
         print(f"{name} serves {command.served_name} at {command.base_url}{said}")
+
+
+def _left_behind() -> Iterator[str]:
+    """The variables with secrets that an engine or a hub would take from this shell, and a service does not get."""
+    from launcher.engines.confidential import is_secret_variable  # noqa: PLC0415 - not needed for --help
+    from launcher.run.secrets import VARIABLE  # noqa: PLC0415
+
+    for variable in os.environ:
+        if variable != VARIABLE and variable.startswith(_ENGINES_OWN) and is_secret_variable(variable):
+            yield variable
 
 
 def _planned(request: Request, scope: Scope) -> tuple[Command, Deployment]:
@@ -100,7 +110,7 @@ def uninstall(name: Name, user: User = False) -> None:
     """Stop a service and take away everything that was made for it."""
     from launcher.service import install  # noqa: PLC0415 - not needed for --help
 
-    for path in install.uninstall(_scope(user=user), name):
+    for path in install.uninstall(_scope_of(name, user=user), name):
         print(f"removed: {path}")
 
 
@@ -122,9 +132,7 @@ def stop(name: Name, user: User = False) -> None:
     from launcher.service import systemd  # noqa: PLC0415 - not needed for --help
     from launcher.service.scope import unit  # noqa: PLC0415
 
-    scope = _scope(user=user)
-    _known(scope, name)
-    systemd.systemctl(scope, "stop", unit(name))
+    systemd.systemctl(_scope_of(name, user=user), "stop", unit(name))
     print(f"{name} is stopped")
 
 
@@ -133,9 +141,7 @@ def enable(name: Name, user: User = False) -> None:
     """Start a service with the host from now on."""
     from launcher.service import install  # noqa: PLC0415 - not needed for --help
 
-    scope = _scope(user=user)
-    _known(scope, name)
-    print("\n".join(install.enable(scope, name)) or "nothing to change")
+    print("\n".join(install.enable(_scope_of(name, user=user), name)) or "nothing to change")
 
 
 @app.command()
@@ -144,9 +150,7 @@ def disable(name: Name, user: User = False) -> None:
     from launcher.service import systemd  # noqa: PLC0415 - not needed for --help
     from launcher.service.scope import unit  # noqa: PLC0415
 
-    scope = _scope(user=user)
-    _known(scope, name)
-    systemd.systemctl(scope, "disable", unit(name))
+    systemd.systemctl(_scope_of(name, user=user), "disable", unit(name))
     print(f"{unit(name)} starts when it is told to")
 
 
@@ -161,8 +165,7 @@ def upgrade(
     """Serve with another engine release; if it does not serve, go back to the one before."""
     from launcher.service import upgrade  # noqa: PLC0415 - not needed for --help
 
-    scope = _scope(user=user)
-    _known(scope, name)
+    scope = _scope_of(name, user=user)
     if engine is None:
         engine = upgrade.engine_of(scope, name)
     command, wanted = upgrade.planned(scope, name, engine)
@@ -195,8 +198,7 @@ def status(name: Name, user: User = False) -> None:
     """Show what systemd knows of a service, as systemctl status does."""
     from launcher.service.scope import unit  # noqa: PLC0415 - not needed for --help
 
-    scope = _scope(user=user, change=False)
-    _known(scope, name)
+    scope = _scope_of(name, user=user, change=False)
     _become("systemctl", *scope.flags, "status", "--no-pager", unit(name))
 
 
@@ -212,13 +214,12 @@ def logs(
     """Show the journal of a service."""
     from launcher.service.scope import unit  # noqa: PLC0415 - not needed for --help
 
-    scope = _scope(user=user, change=False)
-    _known(scope, name)
+    scope = _scope_of(name, user=user, change=False)
     words = ["journalctl", *scope.flags, "--unit" if not user else "--user-unit", unit(name), "--no-pager"]
     words += ["--follow"] if follow else []
-    words += (
-        [f"--since=-{since}" if since[:1].isdigit() and since[-1:] in "smhd" else f"--since={since}"] if since else []
-    )
+    if since:
+        ago = since[:1].isdigit() and since[-1:] in "smhd"
+        words.append(f"--since=-{since}" if ago else f"--since={since}")
     _become(*words)
 
 
@@ -243,16 +244,18 @@ def _scope(*, user: bool, change: bool = True) -> Scope:
     return found
 
 
-def _known(scope: Scope, name: str) -> None:
+def _scope_of(name: str, *, user: bool, change: bool = True) -> Scope:
+    """Whose services, of one that has to be there."""
     from launcher.service import install  # noqa: PLC0415 - not needed for --help
 
+    scope = _scope(user=user, change=change)
     install.known(scope, name)
+    return scope
 
 
 def _bring_up(name: str, verb: str, *, user: bool) -> None:
     from launcher.service import systemd  # noqa: PLC0415 - not needed for --help
 
-    scope = _scope(user=user)
-    _known(scope, name)
+    scope = _scope_of(name, user=user)
     systemd.bring_up(scope, name, verb, print)
     print(f"{name}: {systemd.see(scope, name).text}")

@@ -168,7 +168,6 @@ def uninstall(scope: Scope, name: str) -> list[str]:
     Raises:
         ServeError: there is no such instance, or systemd refuses.
     """
-    known(scope, name)
     systemctl(scope, "disable", "--now", unit(name))
     paths = [scope.dropin(name), scope.deployment(name), scope.key(name), scope.environment(name)]
     paths.append(previous(scope.deployment(name)))

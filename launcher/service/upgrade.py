@@ -53,7 +53,8 @@ def upgrade(scope: Scope, name: str, wanted: list[install.File], show: Callable[
         ServeError: it does not serve so; what was there serves again, or the error says that it does not either.
     """
     changing = [file for file in wanted if file.differs]
-    before = [install.File(each.path, each.path.read_text(encoding="utf-8"), each.mode) for each in changing]
+    there = [each for each in changing if each.path.exists()]
+    before = [install.File(each.path, each.path.read_text(encoding="utf-8"), each.mode) for each in there]
     if not changing:
         return False
     ran = see(scope, name).state == "active"

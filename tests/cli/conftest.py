@@ -11,17 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests import fake_environment
+
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_S = 120
-
-# An engine's environment as far as serve looks into one, and the fake engine behind the engine's own program.
-ENGINE_MAIN = """
-import runpy, sys
-name = sys.argv[sys.argv.index("--served-model-name") + 1]
-sys.argv += ["--model", name]
-sys.argv[0] = {program!r}
-runpy.run_path({program!r}, run_name="__main__")
-"""
 
 
 @dataclass(frozen=True)
@@ -76,12 +69,7 @@ class Program:
     def holds_vllm(self, version: str = "0.33.0") -> None:
         """From now on a vLLM release lies beside serve; it runs the fake engine."""
         site = self.folder / "site"
-        module = site / "vllm" / "entrypoints" / "cli"
-        module.mkdir(parents=True)
-        for each in (module, *list(module.parents)[:2]):
-            (each / "__init__.py").touch()
-        (module / "main.py").write_text(ENGINE_MAIN.format(program=str(ROOT / "tests" / "fake_engine.py")))
-        (site / f"vllm-{version}.dist-info").mkdir()
+        fake_environment.package(site, version)
         self.path.append(str(site))
 
 

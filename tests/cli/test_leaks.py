@@ -15,7 +15,8 @@ import pytest
 import typer
 
 from launcher.cli.app import app
-from tests.cli.conftest import ENGINE_MAIN, PATIENCE_S, ROOT, Program, Result
+from tests import fake_environment
+from tests.cli.conftest import PATIENCE_S, Program, Result
 from tests.run.conftest import free_port, until
 
 HUB_TOKEN = f"hf_{secrets.token_hex(8)}"
@@ -122,12 +123,9 @@ class Household:
             self.holds_sglang()
 
     def holds_sglang(self) -> None:
-        package = self.serve.folder / "site" / "sglang"
-        package.mkdir(parents=True)
-        (package / "__init__.py").touch()
-        (package / "launch_server.py").write_text(ENGINE_MAIN.format(program=str(ROOT / "tests" / "fake_engine.py")))
-        (package.parent / "sglang-0.5.23.dist-info").mkdir()
-        self.serve.path.append(str(package.parent))
+        site = self.serve.folder / "site"
+        fake_environment.package(site, "0.5.23", "sglang/launch_server.py")
+        self.serve.path.append(str(site))
 
     def write(self, name: str, text: str) -> str:
         (self.given / name).write_text(text)

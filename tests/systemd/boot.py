@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +24,8 @@ UNITS = Path("/lib/systemd/system")
 SYSTEMD = Path("/lib/systemd/systemd")
 KEPT = ("systemd-journald",)  # of what a boot starts
 OWN = ("/run", "/var/lib", "/var/cache", "/var/log")
-WORDS = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--cgroup"]
+WORDS = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts"]
+GROUPS = Path("/sys/fs/cgroup")
 
 
 class Boot:
@@ -34,9 +36,9 @@ class Boot:
             raise PermissionError("a systemd of its own needs root")
         if not SYSTEMD.exists():
             raise FileNotFoundError(f"there is no {SYSTEMD}: apt-get install systemd")
-        self._process = subprocess.Popen(
-            [*WORDS, sys.executable, __file__, "--init"], stdin=subprocess.DEVNULL, start_new_session=True
-        )
+        self._group = f"boot-{os.getpid()}-{time.monotonic_ns()}"
+        argv = [*WORDS, sys.executable, __file__, "--enter", self._group]
+        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
         try:
             self._pid = self._first()
             while self.run("systemctl", "is-active", "--quiet", TARGET).returncode:
@@ -51,6 +53,7 @@ class Boot:
     ) -> None:
         self._process.kill()
         self._process.wait()
+        subprocess.run(["unshare", "--mount", sys.executable, __file__, "--leave", self._group], check=False)
 
     def argv(self, *words: str) -> list[str]:
         """A command line that runs within."""
@@ -75,10 +78,41 @@ class Boot:
         time.sleep(0.05)
 
 
-def become_systemd() -> None:
-    """The first process of the new namespaces: makes its own folders, and becomes systemd."""
+def enter(name: str) -> None:
+    """The first process of the new namespaces: goes into a control group of its own, which another boot cannot touch.
+
+    Two managers in one group would both have a system.slice/NAME.service, and end each other's processes there.
+    """
     mount("--make-rprivate", "/")
     mount("-t", "proc", "proc", "/proc")
+    group = hierarchy() / name
+    group.mkdir()
+    (group / "cgroup.procs").write_text("0")
+    os.execvp("unshare", ["unshare", "--cgroup", sys.executable, __file__, "--init"])  # noqa: S606 - no shell
+
+
+def leave(name: str) -> None:
+    """Take away what a boot that is over left of its control group."""
+    mount("--make-rprivate", "/")
+    end_s = time.monotonic() + PATIENCE_S
+    for group in sorted((hierarchy() / name).glob("**/"), key=lambda each: len(each.parts), reverse=True):
+        while time.monotonic() < end_s:  # its processes may still be ending
+            try:
+                group.rmdir()
+                break
+            except OSError:
+                time.sleep(0.05)
+
+
+def hierarchy() -> Path:
+    """The control groups, mounted as this namespace sees them."""
+    subprocess.run(["umount", "--recursive", GROUPS], check=False, capture_output=True)
+    mount("-t", "cgroup2", "cgroup2", str(GROUPS))
+    return GROUPS
+
+
+def become_systemd() -> None:
+    """Makes the folders that are its own, and becomes systemd."""
     etc = Path("/mnt")
     mount("-t", "tmpfs", "tmpfs", str(etc))
     shutil.copytree("/etc", etc, symlinks=True, dirs_exist_ok=True)
@@ -97,8 +131,7 @@ def become_systemd() -> None:
     for folder in (*OWN, "/lib/systemd/system-generators"):
         mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", folder)
     Path("/var/log/journal").mkdir()
-    subprocess.run(["umount", "--recursive", "/sys/fs/cgroup"], check=False, capture_output=True)
-    mount("-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
+    hierarchy()
     mount("--make-rshared", "/")
     words = [str(SYSTEMD), "--system", f"--unit={TARGET}", "--show-status=no", "--log-target=journal"]
     variables = {"container": "other", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -111,7 +144,8 @@ def mount(*words: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--init"]:
-        become_systemd()
+    inner: dict[str, Callable[..., None]] = {"--enter": enter, "--init": become_systemd, "--leave": leave}
+    if sys.argv[1:2] and sys.argv[1] in inner:
+        sys.exit(inner[sys.argv[1]](*sys.argv[2:]))
     with Boot() as host:
         sys.exit(subprocess.run(host.argv(*sys.argv[1:]), check=False).returncode)

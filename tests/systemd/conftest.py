@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fake_environment import environment
 from tests.systemd.boot import Boot
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
 HOME = Path("/var/lib/serve")
-MAIN = f"""
-import runpy, sys
-name = sys.argv[sys.argv.index("--served-model-name") + 1]
-sys.argv += ["--model", name]
-sys.argv[0] = {str(ROOT / "tests" / "fake_engine.py")!r}
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 class Host:
@@ -119,26 +111,13 @@ def free_port() -> int:
         return int(attempt.getsockname()[1])
 
 
-def fake_engine(folder: Path, version: str) -> Path:
-    """An environment as `serve engines install` makes them, of a fake vLLM; its package."""
-    venv.create(folder, symlinks=True, with_pip=False)
-    package = next(folder.glob("lib/python*/site-packages")) / "vllm"
-    (package / "entrypoints" / "cli").mkdir(parents=True)
-    for each in (package, package / "entrypoints", package / "entrypoints" / "cli"):
-        (each / "__init__.py").touch()
-    (package / "entrypoints" / "cli" / "main.py").write_text(MAIN)
-    (package.parent / f"vllm-{version}.dist-info").mkdir()
-    mark = {"engine": "vllm", "version": version, "device": "cuda", "distribution": "vllm", "origin": "a test"}
-    (folder / "serve-environment.json").write_text(json.dumps(mark))
-    return package
-
-
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Release 0.32.0 of vLLM, and 0.33.0 which cannot be imported."""
+    """Releases 0.31.0 and 0.32.0 of vLLM, and 0.33.0 which cannot be imported."""
     folder = tmp_path_factory.mktemp("engines")
-    fake_engine(folder / "vllm-0.32.0-cuda", "0.32.0")
-    broken = fake_engine(folder / "vllm-0.33.0-cuda", "0.33.0")
+    for version in ("0.31.0", "0.32.0"):
+        environment(folder / f"vllm-{version}-cuda", version)
+    broken = environment(folder / "vllm-0.33.0-cuda", "0.33.0")
     (broken / "__init__.py").write_text("import a_package_that_is_not_there\n")
     return folder
 

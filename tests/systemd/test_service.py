@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import re
 import sys
 import threading
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests import smi
 from tests.systemd.conftest import HOME, Host, Service
 
 Make = Callable[..., Service]
@@ -161,6 +164,58 @@ def test_a_changed_deployment_is_served_and_an_upgrade_that_fails_is_taken_back(
     assert (host.read(f"/etc/serve/{one.name}.yaml"), one.state) == (before, "active")
     same = host.serve("service", "upgrade", one.name, "--engine", "vllm@0.32.0")
     assert (same.returncode, same.stdout) == (0, "nothing to change\n")
+
+
+def test_an_upgrade_serves_with_another_release_and_goes_back_by_the_same_way(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--engine", "vllm@0.31.0", "--api-key", "auto").returncode == 0
+    first = host.show(one.name)["MainPID"]
+    for release in ("0.32.0", "0.31.0"):
+        done = host.serve("service", "upgrade", one.name, "--engine", f"vllm@{release}")
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"{one.name} serves with vLLM {release}"), done
+        assert f"/vllm-{release}-cuda/" in host.run("cat", f"/proc/{one.engine()}/cmdline").stdout
+        assert f"vllm@{release}" in host.read(f"/etc/serve/{one.name}.yaml")
+    assert "vllm@0.32.0" in host.read(f"/etc/serve/{one.name}.yaml.previous")
+    assert host.show(one.name)["MainPID"] != first
+    missing = host.serve("service", "upgrade", one.name, "--engine", "vllm@0.30.0")
+    assert (missing.returncode, one.state) == (2, "active")
+    assert "vLLM 0.30.0 is not installed" in missing.stderr
+
+
+def test_its_journal_and_the_list_are_shown(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install().returncode == 0
+    assert "ready: http://" in host.serve("service", "logs", one.name).stdout
+    assert "ready: http://" in host.serve("service", "logs", one.name, "--since", "10m").stdout
+    assert "ready: http://" not in host.serve("service", "logs", one.name, "--since", "2099-01-01").stdout
+    following = [sys.executable, "-m", "launcher", "service", "logs", one.name, "--follow", "--since", "10m"]
+    assert "ready: http://" in host.run("timeout", "--signal=INT", "5", *following).stdout
+    row = next(line for line in host.serve("service", "list").stdout.splitlines() if line.startswith(one.name))
+    assert row.split()[1:3] == ["active", "yes"]
+    told = next(each for each in json.loads(host.serve("service", "list", "--json").stdout) if each["name"] == one.name)
+    assert (told["state"], told["enabled"], told["busy"]) == ("active", True, False)
+    shown = host.serve("service", "status", one.name)
+    assert (shown.returncode, "Active: active (running)" in shown.stdout) == (0, True)
+
+
+def test_gpus_of_one_node_get_its_memory_and_processors(host: Host, service: Make, tmp_path: Path) -> None:
+    one = service()
+    tell = smi.install(tmp_path)
+    tell(gpus=[{"pci.bus_id": f"00000000:{bus}:00.0"} for bus in ("1B", "9C")])
+    for number, bus in enumerate(("1b", "9c")):  # a host of two nodes, as sysfs would show it; this one has the first
+        (tmp_path / f"0000:{bus}:00.0").mkdir()
+        (tmp_path / f"0000:{bus}:00.0" / "numa_node").write_text(f"{number}\n")
+    words = ["demo", "--engine", "vllm@0.32.0", "--port", str(one.port), "--set", "env.CUDA_VISIBLE_DEVICES=0"]
+    program = [sys.executable, "-m", "launcher", "service", "install", one.name, *words]
+    within = f'mount --bind {tmp_path} /sys/bus/pci/devices && exec "$@"'
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = host.run("unshare", "--mount", "sh", "-c", within, "sh", *program, PATH=path)
+    assert done.returncode == 0, done.stderr + host.journal(one.name)
+    told = host.show(one.name)
+    assert (told["NUMAPolicy"], told["NUMAMask"]) == ("preferred", "0")
+    engine = host.run("cat", f"/proc/{one.engine()}/status").stdout
+    near = Path("/sys/devices/system/node/node0/cpulist").read_text().strip()
+    assert f"Cpus_allowed_list:\t{near}\n" in engine
 
 
 def test_it_starts_with_the_host_after_the_network(host: Host, service: Make) -> None:
