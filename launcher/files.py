@@ -1,10 +1,11 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the data files that come with this program."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 _NEW_FILE = 0o666  # what open() asks for; the umask takes away from it
 
@@ -30,6 +31,15 @@ def write_whole(path: Path, text: str, mode: int | None = None) -> None:
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def load_data(path: Path) -> Any:
+    """What a YAML file of this program's own holds; files of users are `launcher.config.yamlfile`'s to read."""
+    import yaml  # noqa: PLC0415 - not needed for --help
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    with path.open("rb") as file:
+        return yaml.load(file, loader)  # noqa: S506 - a safe loader, the compiled one where there is one
 
 
 def _umask() -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from packaging.version import Version
 
 from launcher.doctor.finding import ERROR, OK, WARNING, Finding
+from launcher.files import load_data
 from launcher.host import environments, gpu_memory, machine, smi
 from launcher.host.environments import Environment
 from launcher.host.gpu_memory import GpuUse
@@ -50,9 +51,7 @@ def check() -> list[Finding]:
 
 @functools.cache
 def _known() -> Any:
-    import yaml  # noqa: PLC0415 - not needed without a GPU
-
-    return yaml.safe_load(DATA.read_text(encoding="utf-8"))
+    return load_data(DATA)
 
 
 def _without_program() -> Finding:

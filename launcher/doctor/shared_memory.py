@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.doctor.finding import ERROR, OK, WARNING, Finding
+from launcher.files import load_data
 from launcher.host import users
 
 DATA = Path(__file__).parent / "data" / "shared_memory.yaml"
@@ -73,9 +74,7 @@ def left_behind() -> dict[Path, os.stat_result]:
 
 @functools.cache
 def _patterns() -> tuple[str, ...]:
-    import yaml  # noqa: PLC0415 - as elsewhere
-
-    rows: list[dict[str, Any]] = yaml.safe_load(DATA.read_text(encoding="utf-8"))
+    rows: list[dict[str, Any]] = load_data(DATA)
     return tuple(row["name"] for row in rows)
 
 

@@ -22,6 +22,7 @@ from launcher.engines.flexible import UNKNOWN
 from launcher.engines.meanings import BY_NAME, means
 from launcher.engines.release import Release
 from launcher.engines.vllm import drafts
+from launcher.files import load_data
 
 _DATA = Path(__file__).parent / "data"
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -350,9 +351,5 @@ def _listed(evidence: str | list[str]) -> tuple[str, ...]:
 
 @functools.cache
 def _table(name: str) -> dict[str, Any]:
-    import yaml  # noqa: PLC0415 - only needed where a flag is not there
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    with (_DATA / name).open(encoding="utf-8") as file:
-        data: dict[str, Any] = yaml.load(file, loader)  # noqa: S506 - a safe loader, the compiled one if there is one
+    data: dict[str, Any] = load_data(_DATA / name)
     return data

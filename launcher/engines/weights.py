@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from launcher.engines.release import TITLES, Release
 from launcher.engines.target import Checkpoint, Target
 from launcher.errors import ServeError
+from launcher.files import load_data
 
 DEVICES = {"cuda": "a GPU", "cpu": "a CPU"}
 
@@ -101,11 +101,7 @@ class Choice:
 @functools.cache
 def table() -> Table:
     """The table that comes with this program."""
-    import yaml  # noqa: PLC0415 - not needed for --help
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    with (Path(__file__).parent / "data" / "weights.yaml").open(encoding="utf-8") as file:
-        data = yaml.load(file, loader)  # noqa: S506 - a safe loader, the compiled one where there is one
+    data = load_data(Path(__file__).parent / "data" / "weights.yaml")
     rows = tuple(Row(**{**row, "packages": tuple(row.get("packages", ()))}) for row in data["rows"])
     return Table(rows, data["meanings"], data["checkpoints"], tuple(data["exact"]))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from launcher.engines.release import TITLES
 from launcher.errors import ServeError
+from launcher.files import load_data
 
 DATA = Path(__file__).parent / "data" / "builds.yaml"
 
@@ -59,9 +60,7 @@ def of(engine: str, device: str) -> Build:
 @functools.cache
 def load(path: Path = DATA) -> dict[str, dict[str, Build]]:
     """Every build: engine -> device -> build."""
-    import yaml  # noqa: PLC0415 - not needed where every environment is there already
-
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data = load_data(path)
     return {
         engine: {device: _build(engine, device, fields) for device, fields in devices.items()}
         for engine, devices in data.items()

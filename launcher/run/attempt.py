@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from dataclasses import dataclass
 
+from launcher.engines import catalog
 from launcher.engines.command import Command
+from launcher.engines.release import Release
+from launcher.errors import ServeError
+from launcher.run.failures import causes
 from launcher.run.failures.diagnose import Diagnosis, diagnose
+from launcher.run.health import metrics, phases, stall
 from launcher.run.health.client import Client
 from launcher.run.health.phases import FIRST, Progress
 from launcher.run.health.readiness import Probe
@@ -101,6 +107,7 @@ class Attempt:
             self.status.phase(FIRST, 0.0)
             self.status.manager.progresses(command.stall_timeout_s)
             self.probe.start()
+            _load_rules(command.target.release)
             return self.run()
         finally:
             self.probe.end()
@@ -233,3 +240,13 @@ class Attempt:
             command.checkpoint.demo,
             command.secret,
         )
+
+
+def _load_rules(release: Release) -> None:
+    """What is read when it is needed is read now, while the engine loads: an upgrade may replace our files later."""
+    causes.load()
+    stall.load_rules()
+    metrics.load_names(release.engine)
+    phases.load_rules(release.engine)
+    with contextlib.suppress(ServeError):  # a release that only its probe knows
+        catalog.load(release)

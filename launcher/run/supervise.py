@@ -11,18 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from launcher.config import keys
-from launcher.engines import catalog
 from launcher.engines.command import Command
 from launcher.engines.meanings import BY_NAME
-from launcher.engines.release import Release
 from launcher.errors import FAILED, INCURABLE, ServeError
 from launcher.host import gpu_memory, ports
 from launcher.run import record
 from launcher.run.attempt import Attempt, Ended
-from launcher.run.failures import causes
 from launcher.run.failures.diagnose import Diagnosis
 from launcher.run.failures.restarts import Answer, Restarts
-from launcher.run.health import metrics, phases, stall
 from launcher.run.health.client import asked_by_us
 from launcher.run.instances import Claim, claim, refuse_taken, running
 from launcher.run.notify import Notifier
@@ -76,16 +72,6 @@ def launch(asked: Launch, observer: Observer) -> int:
             return _Run(asked, observer, signals, held, key).perform()
 
 
-def _load_rules(release: Release) -> None:
-    """What is read when it is needed is read now: an upgrade may replace our files while a server runs."""
-    causes.load()
-    stall.load_rules()
-    metrics.load_names(release.engine)
-    phases.load_rules(release.engine)
-    with contextlib.suppress(ServeError):  # a release that only its probe knows
-        catalog.load(release)
-
-
 def admit(command: Command) -> str | None:
     """The API key, or None without one; writes nothing but a key that ``auto`` makes.
 
@@ -114,7 +100,6 @@ class _Run:
 
     def __init__(self, asked: Launch, observer: Observer, signals: Signals, held: Claim, key: str | None) -> None:
         command = asked.command
-        _load_rules(command.target.release)
         self.asked, self.signals, self.held, self.key = asked, signals, held, key
         self.manager = Notifier()
         self.run = secrets.token_hex(8)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import typer
 
-from launcher.cli.app import app
+from launcher.cli.app import program
 from tests import fake_environment
 from tests.cli.conftest import PATIENCE_S, Program, Result
 from tests.run.conftest import free_port, until
@@ -72,7 +72,7 @@ def commands(group: Any, path: str = "") -> Iterator[tuple[str, bool]]:
             yield words, any("--json" in parameter.opts for parameter in command.params)
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = dict(commands(typer.main.get_command(program())))
 
 
 def test_every_command_has_a_row() -> None:

@@ -14,7 +14,7 @@ import generate
 import pytest
 from typer.testing import CliRunner
 
-from launcher.cli.app import app
+from launcher.cli.app import program
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -89,7 +89,7 @@ def test_a_command_of_serve_is_understood(line: str, folder: Path) -> None:
     name, *words = shlex.split(line)[1:]
     if name not in DEPLOYMENT:
         # every word is parsed before the help is shown: an unknown command or option is an error all the same
-        result = CliRunner().invoke(app, [name, *words, "--help"])
+        result = CliRunner().invoke(program(), [name, *words, "--help"])
         assert result.exit_code == 0, result.output
         return
     if "--engine-python" in words:  # a place on the reader's host

@@ -11,7 +11,7 @@ from operator import add, sub, truediv
 from pathlib import Path
 from typing import Any
 
-import yaml
+from launcher.files import load_data
 
 DATA = Path(__file__).parent / "data" / "diagnoses.yaml"
 _PATTERNS = ("error", "within", "line")
@@ -77,7 +77,7 @@ class Causes:
 @functools.cache
 def load() -> Causes:
     """What is known."""
-    data = yaml.safe_load(DATA.read_text(encoding="utf-8"))
+    data = load_data(DATA)
     signs = []
     for name, fields in data["causes"].items():
         own = fields.pop("signs")

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from launcher.files import load_data
 
 NAMES = Path(__file__).parent / "data" / "metrics.yaml"
 _SAMPLE = re.compile(r"([\w:]+)(?:\{(.*)\})? (\S+)")  # name, labels, whose values may hold braces, and number
@@ -122,7 +122,7 @@ def _first(names: tuple[_Series, ...], samples: _Samples) -> int | None:
 @functools.cache
 def load_names(engine: str) -> _Names:
     """The names of an engine."""
-    said = yaml.safe_load(NAMES.read_text(encoding="utf-8"))[engine]
+    said = load_data(NAMES)[engine]
     repeats = re.compile("|".join(rf'\b{label}="[^"]*"' for label in said["repeats"]) or "(?!)")
 
     def series(key: str) -> tuple[_Series, ...]:

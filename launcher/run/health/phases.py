@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from launcher.files import load_data
 
 RULES = Path(__file__).parent / "data" / "phases.yaml"
 FIRST = "starting the engine"
@@ -51,7 +51,7 @@ class Progress:
 @functools.cache
 def load_rules(engine: str) -> _Rules:
     """The patterns for an engine."""
-    rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))[engine]
+    rules = load_data(RULES)[engine]
     return _Rules(
         phases=tuple((re.compile(pattern), phase) for pattern, phase in rules["phases"]),
         facts=tuple((name, re.compile(pattern)) for name, pattern in rules["facts"].items()),

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import yaml
+
+from launcher.files import load_data
 
 RULES = Path(__file__).parent / "data" / "stall.yaml"
 # Rates, so that what an engine does that waits adds up to nothing. Measured on vLLM 0.32.0: in a start with compilation
@@ -150,6 +151,6 @@ def _is_tool(process: psutil.Process) -> bool:
 @functools.cache
 def load_rules() -> _Rules:
     """What counts."""
-    said = yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    said = load_data(RULES)
     noise = re.compile("|".join(f"(?:{pattern})" for pattern in said["noise"]))
     return _Rules(noise, *(re.compile(said[name]) for name in ("own", "tools", "volatile")))
