@@ -1,11 +1,11 @@
-"""What deployment costs, beside what people do by hand. The first part: a pull of a model.
+"""What deployment costs, beside what people do by hand.
 
     python -m benchmarks.deploy [PART]... --serve ../bench/bin/serve
 
 `pull` fetches a model of some hundred MB from a hub on the loopback (tests/hub.py, a process of its own), in turn with
 `serve models pull`, with `hf download` of the same environment, and with that and `hf cache verify`, each time into an
 empty cache; then it does so once while twenty faults happen. Every content is compared. README.md beside this file says
-what each number is.
+what each number is. `preflight` launches a model that the hub has not got.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from typing import Any
 import psutil
 
 from benchmarks.launcher import quiet, ratio, spread, timed
+from tests.fake_environment import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "deploy.json"
-BARS = {"pull_ratio": 1.05}
-MODEL, SHARDS, SHARD_BYTES, ROUNDS = "org/model", 4, 100_000_000, 5
+BARS = {"pull_ratio": 1.05, "preflight_s": 0.3}
+MODEL, SHARDS, SHARD_BYTES, ROUNDS, LAUNCHES = "org/model", 4, 100_000_000, 5, 20
 RATE = 125_000_000 // SHARDS  # a second and connection: together what a line of 1 Gbit/s brings
 # Twenty: on each shard three broken connections, a hub that is down, and one that is busy.
 FAULTS: tuple[dict[str, Any], ...] = tuple(
@@ -75,6 +76,33 @@ def pull(serve: Path) -> dict[str, Any]:
         result["faults"] = sum(each.get("times", 1) for each in FAULTS)
         alone = {each: contenders[each][0] for each in (ours, theirs)}
         return result | {"with_faults": {each: with_faults(words, folder, model) for each, words in alone.items()}}
+
+
+def preflight(serve: Path) -> dict[str, Any]:
+    """Seconds until a launch that cannot become a server is refused, against an interpreter that does nothing."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_model(folder / "hub" / MODEL)
+        (folder / "serve" / "data" / "engines").mkdir(parents=True)
+        environment(folder / "serve" / "data" / "engines" / "vllm-0.32.0-cuda", "0.32.0")
+        launch = [str(serve), "launch", "--engine", "vllm@0.32.0"]
+        python = [str(serve.parent / "python"), "-c", "pass"]
+        seconds: dict[str, list[float]] = {"a wrong model id": [], "python -c pass": []}
+        with hub(folder / "hub") as address:
+            for number in range(-1, LAUNCHES):
+                variables = fresh(folder, address) | {"SERVE_HOME": str(folder / "serve")}
+                taken = {
+                    "a wrong model id": timed([*launch, "org/none"], variables, exit_code=2),
+                    "python -c pass": timed(python),
+                }
+                for each in taken if number >= 0 else ():
+                    seconds[each].append(taken[each])
+        result: dict[str, Any] = {each: spread(values) for each, values in seconds.items()}
+        wrong, nothing = seconds.values()
+        return result | {
+            "ratio": ratio(wrong, nothing),
+            "met": result["a wrong model id"]["median"] < BARS["preflight_s"],
+        }
 
 
 def in_turn(
@@ -176,7 +204,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {"pull": pull}
+PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {"pull": pull, "preflight": preflight}
 
 
 def main() -> None:

@@ -51,21 +51,24 @@ def begin(request: Request, command: Command, screen: Plain, *, detached: bool, 
         ServeError: it is refused, or the engine fails.
         typer.Exit: in the foreground, with the exit code.
     """
-    from launcher.cli.progress import left_over  # noqa: PLC0415 - not needed for a dry run
-    from launcher.models.checkpoint import ensure  # noqa: PLC0415
-    from launcher.run.detach import detach  # noqa: PLC0415
+    from launcher.models import checkpoint  # noqa: PLC0415 - not needed for a dry run
+
+    refuse_not_installed(command)
+    weights = "--load-format" not in command.argv
+    checkpoint.ensure(command.checkpoint, command.revision, command.source, weights=weights)
+    from launcher.cli.progress import left_over  # noqa: PLC0415 - 0.1 s that the refusal of a model need not wait for
     from launcher.run.secrets import cautions  # noqa: PLC0415
     from launcher.run.supervise import admit  # noqa: PLC0415
 
-    refuse_not_installed(command)
     screen.note(f"{show.release(command)}, model {show.model(command)}")
     for line in [*show.decisions(command), *cautions(command.secret), *left_over(reap=reap)]:
         screen.note(line)
     admit(command)  # what is refused is refused before the demo model is written
-    weights = "--load-format" not in command.argv
-    ensure(command.checkpoint, command.revision, command.source, weights=weights)
+    checkpoint.make(command.checkpoint)
     asked = _asked(request, command, detached=detached, fix=fix)
     if detached:
+        from launcher.run.detach import detach  # noqa: PLC0415 - not needed in the foreground
+
         try:
             detach(asked, screen)
         finally:

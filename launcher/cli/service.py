@@ -39,7 +39,7 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and write nothing.")] = False,
 ) -> None:
     """Make a service of a deployment: NAME, then what serve launch takes. Again, it changes what has changed."""
-    from launcher.models.checkpoint import ensure  # noqa: PLC0415 - not needed for --help
+    from launcher.models import checkpoint  # noqa: PLC0415 - not needed for --help
     from launcher.service import install, systemd  # noqa: PLC0415
 
     scope = _scope(user=user, change=not dry_run)
@@ -51,7 +51,8 @@ def install(
             print(f"# {file.path}\n{text}")
         return
     weights = "--load-format" not in command.argv
-    ensure(command.checkpoint, command.revision, command.source, weights=weights)
+    checkpoint.ensure(command.checkpoint, command.revision, command.source, weights=weights)
+    checkpoint.make(command.checkpoint)
     if not user:
         install.refuse_closed(command)
     for variable in sorted(_left_behind()):

@@ -46,7 +46,7 @@ def describe(reference: str, revision: str | None = None) -> Checkpoint:
 
 
 def ensure(checkpoint: Checkpoint, revision: str | None = None, source: str = "auto", *, weights: bool = True) -> None:
-    """Before a launch: makes the demo model; sees that a folder is complete; looks up what is neither that nor cached.
+    """Before a launch: sees that a folder is complete; looks up what is neither that nor cached. Writes nothing.
 
     The engine itself downloads. One request here costs a second and turns a failure after minutes into one at once.
 
@@ -61,17 +61,27 @@ def ensure(checkpoint: Checkpoint, revision: str | None = None, source: str = "a
             it to this user.
     """
     if checkpoint.demo:
-        try:
-            demo.make()
-        except OSError as error:
-            raise ServeError(f"cannot be written: {error.strerror}", where=str(demo.folder()), code=FAILED) from None
-    elif Path(checkpoint.path).is_dir():
+        return
+    if Path(checkpoint.path).is_dir():
         if weights and (problems := complete.problems(Path(checkpoint.path), checkpoint.name)):
             raise ServeError.gather(problems)
     elif source != "modelscope":  # ModelScope is asked by the engine alone
         snapshot = _snapshot(checkpoint.path, revision)
         if snapshot is None or complete.missing(snapshot):
             _look_up(checkpoint.path, revision)
+
+
+def make(checkpoint: Checkpoint) -> None:
+    """Before a launch: makes the demo model, if it is that.
+
+    Raises:
+        ServeError: it cannot be written.
+    """
+    if checkpoint.demo:
+        try:
+            demo.make()
+        except OSError as error:
+            raise ServeError(f"cannot be written: {error.strerror}", where=str(demo.folder()), code=FAILED) from None
 
 
 def _not_found(reference: str, folder: Path) -> ServeError:

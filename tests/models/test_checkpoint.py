@@ -43,7 +43,7 @@ def test_demo_is_described_without_being_made(tmp_path: Path) -> None:
     assert (found.name, found.demo, found.context_length) == ("demo", True, 65536)
     assert found.architectures == ("Qwen3ForCausalLM",)
     assert not (tmp_path / "serve").exists()
-    checkpoint.ensure(found)
+    checkpoint.make(found)
     assert found.path == str(demo.folder())
     assert (Path(found.path) / "model.safetensors").is_file()
 
