@@ -54,5 +54,14 @@ def nearest(word: str, words: list[str] | tuple[str, ...]) -> str:
 def of_file(error: OSError) -> ServeError:
     """A folder or file of ours or the user's that cannot be used, which stands in the error as its file name."""
     denied = isinstance(error, (PermissionError, NotADirectoryError))
-    fix = "see that this user may use it, or set SERVE_HOME to a folder that it may" if denied else ""
-    return ServeError(str(error.strerror), where=str(error.filename), fix=fix)
+    fix = f"see that {_user()} may use it; SERVE_HOME says where serve's own folders are" if denied else ""
+    return ServeError(str(error.strerror), where=str(error.filename), fix=fix, code=2 if denied else FAILED)
+
+
+def _user() -> str:
+    import getpass  # noqa: PLC0415 - seldom needed
+
+    try:
+        return f"the user {getpass.getuser()}"
+    except (KeyError, OSError):  # one without a name
+        return "this user"

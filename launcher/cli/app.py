@@ -125,8 +125,9 @@ def _perform(words: list[str]) -> int:
         # over it knows the path and the reason
         if not error.filename:
             raise
-        print(message(of_file(error)), file=sys.stderr)
-        return FAILED
+        of = of_file(error)
+        print(message(of), file=sys.stderr)
+        return of.code
     except KeyboardInterrupt:
         return INTERRUPTED
 

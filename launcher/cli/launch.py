@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,7 +36,8 @@ def launch(
     """Start a model server and supervise it until Ctrl-C, or in the background."""
     from launcher.plan import plan  # noqa: PLC0415 - not needed for --help
 
-    command = plan(request)
+    with _told():
+        command = plan(request)
     if dry_run:
         _print(command, json=json)
         return
@@ -42,6 +45,19 @@ def launch(
 
     screen = observer(json=json)
     begin(request, command, screen, detached=detach, fix=fix, reap=reap)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Whoever looks at a service's status sees why it was refused."""
+    try:
+        yield
+    except ServeError as error:
+        if "NOTIFY_SOCKET" in os.environ:
+            from launcher.run.notify import Notifier  # noqa: PLC0415 - only of a service
+
+            Notifier().stopping(f"refused: {error.where}: {error.what}" if error.where else f"refused: {error.what}")
+        raise
 
 
 def begin(request: Request, command: Command, screen: Plain, *, detached: bool, fix: bool, reap: bool) -> None:
@@ -53,9 +69,10 @@ def begin(request: Request, command: Command, screen: Plain, *, detached: bool, 
     """
     from launcher.models import checkpoint  # noqa: PLC0415 - not needed for a dry run
 
-    refuse_not_installed(command)
-    weights = "--load-format" not in command.argv
-    checkpoint.ensure(command.checkpoint, command.revision, command.source, weights=weights)
+    with _told():
+        refuse_not_installed(command)
+        weights = "--load-format" not in command.argv
+        checkpoint.ensure(command.checkpoint, command.revision, command.source, weights=weights)
     from launcher.cli.progress import left_over  # noqa: PLC0415 - 0.1 s that the refusal of a model need not wait for
     from launcher.run.secrets import cautions  # noqa: PLC0415
     from launcher.run.supervise import admit  # noqa: PLC0415
@@ -63,7 +80,8 @@ def begin(request: Request, command: Command, screen: Plain, *, detached: bool, 
     screen.note(f"{show.release(command)}, model {show.model(command)}")
     for line in [*show.decisions(command), *cautions(command.secret), *left_over(reap=reap)]:
         screen.note(line)
-    admit(command)  # what is refused is refused before the demo model is written
+    with _told():
+        admit(command)  # what is refused is refused before the demo model is written
     checkpoint.make(command.checkpoint)
     asked = _asked(request, command, detached=detached, fix=fix)
     if detached:
@@ -88,7 +106,12 @@ def _asked(request: Request, command: Command, *, detached: bool, fix: bool) -> 
         other = again.changed(request, changes, command)
         return _asked(other, plan(other), detached=detached, fix=False)
 
+    service = "NOTIFY_SOCKET" in os.environ
+
     def line(changes: Mapping[str, str]) -> str:
+        if service:  # what it serves is a file's to say
+            said = ", ".join(f"{name}: {value}" for name, value in changes.items())
+            return f"{said} in {request.configs[-1]}, then: serve service restart {command.name}"
         return again.command_line(again.changed(request, changes, command), detached=detached)
 
     return Launch(command, again.written(request, fix=fix), changed, line, fix)
@@ -108,7 +131,9 @@ def _still_serves(name: str) -> None:
 def refuse_not_installed(command: Command) -> None:
     """An engine that can be rendered for need not be there."""
     if not command.target.installed:
-        fix = f"run: serve engines install {command.target.release}"
+        home = os.environ.get("SERVE_HOME")
+        fix = f"run: env SERVE_HOME={shlex.quote(home)} " if home else "run: "
+        fix += f"serve engines install {command.target.release}"
         fix += " --device cpu" if command.target.device == "cpu" else ""
         raise ServeError(f"{command.target.release.title} is not installed on this host", fix=fix)
 

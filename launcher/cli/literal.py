@@ -72,7 +72,8 @@ def find(words: Sequence[str]) -> Found | None:
     if keys and (len(keys) > 1 or any(_OPTION.fullmatch(word) or _KEY.fullmatch(word) for word in rest)):
         raise ServeError("api_key is given twice", where="--api-key", fix="keep one of the two")
     if keys:
-        rest[1:1] = ["--api-key", "env"]
+        place = 2 if rest[:1] == ["service"] else 1  # behind the command, and before a `--`
+        rest[place:place] = ["--api-key", "env"]
         variables[_VARIABLE] = keys[0]
     return Found(tuple(rest), variables) if variables else None
 

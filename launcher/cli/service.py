@@ -39,8 +39,7 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and write nothing.")] = False,
 ) -> None:
     """Make a service of a deployment: NAME, then what serve launch takes. Again, it changes what has changed."""
-    from launcher.models import checkpoint  # noqa: PLC0415 - not needed for --help
-    from launcher.service import install, systemd  # noqa: PLC0415
+    from launcher.service import install, systemd  # noqa: PLC0415 - not needed for --help
 
     scope = _scope(user=user, change=not dry_run)
     command, deployment = _planned(request, scope)
@@ -50,20 +49,23 @@ def install(
             text = "(the API key)\n" if file.path == scope.key(name) else file.text
             print(f"# {file.path}\n{text}")
         return
-    weights = "--load-format" not in command.argv
-    checkpoint.ensure(command.checkpoint, command.revision, command.source, weights=weights)
-    checkpoint.make(command.checkpoint)
-    if not user:
-        install.refuse_closed(command)
-    for variable in sorted(_left_behind()):
-        print(f"{variable} is set here; a line {variable}=... in {scope.environment(name)} gives it to the service")
+    _refuse(command, scope)
+    for caution in _cautions(request, command, scope):
+        print(caution)
     changed = install.install(command, deployment, scope)
     changed += install.enable(scope, name)
     for each in changed:
         print(f"changed: {each}")
     seen = systemd.see(scope, name)
-    if start and (changed or seen.state != "active"):
-        systemd.bring_up(scope, name, "restart" if seen.state == "active" else "start", print)
+    runs = seen.state not in systemd.STILL
+    if start and (changed or seen.state != "active" or install.stale(scope, name, seen)):
+        try:
+            systemd.bring_up(scope, name, "restart" if runs else "start", print)
+        except KeyboardInterrupt:
+            print(
+                f"{name} goes on starting, and starts at boot; serve service status, stop and uninstall take its name"
+            )
+            raise
     elif not changed:
         print("nothing to change")
     if start:
@@ -71,14 +73,37 @@ def install(
         print(f"{name} serves {command.served_name} at {command.base_url}{said}")
 
 
-def _left_behind() -> Iterator[str]:
-    """The variables with secrets that an engine or a hub would take from this shell, and a service does not get."""
+def _refuse(command: Command, scope: Scope) -> None:
+    """Refuse what would not serve, before anything of a service is changed; the demo model is made here."""
+    from launcher.models import checkpoint  # noqa: PLC0415 - not needed for --help
+    from launcher.run.secrets import resolve_key  # noqa: PLC0415
+    from launcher.service import install  # noqa: PLC0415
+
+    weights = "--load-format" not in command.argv
+    checkpoint.ensure(command.checkpoint, command.revision, command.source, weights=weights)
+    install.refuse_port(command, scope)
+    if command.secret and command.secret.source == "file":
+        resolve_key(command.secret)
+    checkpoint.make(command.checkpoint)
+    if not scope.user:
+        install.refuse_closed(command)
+
+
+def _cautions(request: Request, command: Command, scope: Scope) -> Iterator[str]:
+    """What whoever installs a service may not expect of it."""
     from launcher.engines.confidential import is_secret_variable  # noqa: PLC0415 - not needed for --help
     from launcher.run.secrets import VARIABLE  # noqa: PLC0415
+    from launcher.service import install  # noqa: PLC0415
 
-    for variable in os.environ:
-        if variable != VARIABLE and variable.startswith(_ENGINES_OWN) and is_secret_variable(variable):
-            yield variable
+    name, path = command.name, scope.environment(command.name)
+    moved = {each.removesuffix("=null").removeprefix("env.") for each in request.assignments if each.endswith("=null")}
+    for variable in sorted(filter(is_secret_variable, os.environ)):
+        if variable != VARIABLE and (variable.startswith(_ENGINES_OWN) or variable in moved):
+            yield f"{variable} is set here; a line {variable}=... in {path} (chmod 600) gives it to the service"
+    if path.exists() and path.stat().st_mode & 0o077:
+        yield f"others may read {path}: chmod 600 {path}"
+    if install.opens(scope, name, command):
+        yield f"{name} asks for no API key any more"
 
 
 def _planned(request: Request, scope: Scope) -> tuple[Command, Deployment]:
@@ -133,7 +158,7 @@ def stop(name: Name, user: User = False) -> None:
     from launcher.service import systemd  # noqa: PLC0415 - not needed for --help
     from launcher.service.scope import unit  # noqa: PLC0415
 
-    systemd.systemctl(_scope_of(name, user=user), "stop", unit(name))
+    systemd.systemctl(_scope_of(name, user=user), "stop", unit(name), patience_s=systemd.STOP_S)
     print(f"{name} is stopped")
 
 
@@ -164,14 +189,16 @@ def upgrade(
     ] = None,
 ) -> None:
     """Serve with another engine release; if it does not serve, go back to the one before."""
-    from launcher.service import upgrade  # noqa: PLC0415 - not needed for --help
+    from launcher.host.packages import stoppable  # noqa: PLC0415 - not needed for --help
+    from launcher.service import upgrade  # noqa: PLC0415
 
     scope = _scope_of(name, user=user)
     if engine is None:
         engine = upgrade.engine_of(scope, name)
     command, wanted = upgrade.planned(scope, name, engine)
     _refuse_not_installed(command, scope)
-    done = upgrade.upgrade(scope, name, wanted, print)
+    with stoppable():
+        done = upgrade.upgrade(scope, name, wanted, print)
     print(f"{name} serves with {command.target.release.title}" if done else "nothing to change")
 
 
@@ -255,8 +282,9 @@ def _scope_of(name: str, *, user: bool, change: bool = True) -> Scope:
 
 
 def _bring_up(name: str, verb: str, *, user: bool) -> None:
-    from launcher.service import systemd  # noqa: PLC0415 - not needed for --help
+    from launcher.service import systemd, upgrade  # noqa: PLC0415 - not needed for --help
 
     scope = _scope_of(name, user=user)
+    upgrade.check(scope, name)  # a mistake in its file is told before a server is stopped for it
     systemd.bring_up(scope, name, verb, print)
     print(f"{name}: {systemd.see(scope, name).text}")

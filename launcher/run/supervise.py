@@ -82,7 +82,8 @@ def admit(command: Command) -> str | None:
     if holder := ports.holder(command.host, command.port):
         ours = (each.name for each in running() if each.record and each.record.port == command.port)
         name = next(ours, None)
-        raise ports.in_use(command.host, command.port, f"the instance {name} (serve stop {name})" if name else holder)
+        stop = "serve service stop" if "NOTIFY_SOCKET" in os.environ else "serve stop"  # a service sees services alone
+        raise ports.in_use(command.host, command.port, f"the instance {name} ({stop} {name})" if name else holder)
     if command.secret:
         return resolve_key(command.secret)
     variable = BY_NAME[command.target.release.engine].api_key_variable

@@ -39,7 +39,7 @@ def dropin(command: Command, scope: Scope, key: Path | None, node: int | None) -
     if key:
         lines.append(f"LoadCredential={CREDENTIAL}:{str(key).replace('%', '%%')}")  # systemd unquotes nothing here
     if not scope.user:
-        lines += [f"BindReadOnlyPaths={_quoted(str(each))}" for each in read_folders(command) if _is_hidden(each)]
+        lines += [f"BindReadOnlyPaths={_quoted(str(each))}" for each in read_folders(command) if is_hidden(each)]
     if node is not None:
         lines += ["NUMAPolicy=preferred", f"NUMAMask={node}", "CPUAffinity=numa"]
     return "\n".join(lines) + "\n"
@@ -106,5 +106,6 @@ def _values(command: Command) -> Iterable[str]:
             yield from re.findall(r'"(/[^"]+)"', each)  # of JSON
 
 
-def _is_hidden(each: Path) -> bool:
+def is_hidden(each: Path) -> bool:
+    """Whether the unit shows an empty folder in its place, but for what the drop-in mounts there."""
     return any(each.is_relative_to(top) for top in _HIDDEN)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import pwd
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.config.resolve import Deployment
+from launcher.config.layers import merge
+from launcher.config.request import Request
+from launcher.config.resolve import Deployment, layers
 from launcher.engines.command import Command
 from launcher.errors import FAILED, ServeError
 from launcher.files import write_whole
 from launcher.run.secrets import new_key, resolve_key, writing
 from launcher.service import numa
 from launcher.service.document import document
-from launcher.service.dropin import dropin, handed_over
+from launcher.service.dropin import dropin, handed_over, is_hidden
 from launcher.service.scope import ACCOUNT, HOME, UNIT, Scope, unit
-from launcher.service.systemd import see, systemctl
+from launcher.service.systemd import STILL, STOP_S, Seen, see, systemctl
 
-_ENTERED = 0o005  # a folder that others may read and enter
+_ENTERED, _READ = 0o005, 0o004  # what others need of a folder, of a file
+_LOOKED_AT = 200  # files of a model
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class File:
         with writing(self.path):
             _open_folder(self.path.parent)
             if self.kept and self.path.exists():
-                shutil.copy2(self.path, previous(self.path))
+                before = self.path.read_text(encoding="utf-8", errors="replace")
+                write_whole(previous(self.path), before, self.path.stat().st_mode & 0o777)
             write_whole(self.path, self.text, self.mode)
 
 
@@ -136,19 +141,67 @@ def put(wanted: Sequence[File], scope: Scope) -> list[str]:
 
 
 def refuse_closed(command: Command) -> None:
-    """Refuse an engine or a model in a folder of root's that the account may not enter.
+    """Refuse an engine or a model that the account may not read.
 
-    What lies below /root and /home is shown to the service, whatever the modes of these.
+    What is hidden from a service (`dropin.is_hidden`) is shown to it by a mount, whatever the modes of folders above.
 
     Raises:
-        ServeError: there is such a folder.
+        ServeError: there is such a file or folder.
     """
-    for path in (Path(command.target.python), Path(command.checkpoint.path)):
-        if path.is_absolute() and path.exists() and path.is_relative_to(HOME):
-            for folder in (each for each in path.parents if each.is_relative_to(HOME)):
-                if folder.stat().st_mode & _ENTERED != _ENTERED:
-                    what = f"the user {ACCOUNT} may not enter it, and runs the service"
-                    raise ServeError(what, where=str(folder), fix=f"chmod -R go+rX {folder}")
+    model = Path(command.checkpoint.path)
+    for path in (Path(command.target.python), model, *sorted(model.glob("*"))[:_LOOKED_AT]):
+        if path.is_absolute() and path.exists():
+            shown = (path,) if path.is_dir() else (path, path.parent)
+            for each in shown if is_hidden(path) else (path, *path.parents):
+                if not _open(each):
+                    what = f"the user {ACCOUNT} may not read it, and runs the service"
+                    raise ServeError(what, where=str(each), fix=f"chmod -R go+rX {shlex.quote(str(each))}")
+
+
+def _open(path: Path) -> bool:
+    """Whether the account may read a file, or enter a folder: by its mode, or as the kernel answers the account."""
+    state = path.stat()
+    needed = _ENTERED if path.is_dir() else _READ
+    if state.st_mode & needed == needed or path.parent == path:
+        return True
+    with contextlib.suppress(KeyError, OSError):
+        account = pwd.getpwnam(ACCOUNT)
+        words = ["test", "-r", str(path), *(["-a", "-x", str(path)] if path.is_dir() else [])]
+        return not subprocess.run(
+            words, check=False, user=account.pw_uid, group=account.pw_gid, extra_groups=[]
+        ).returncode
+    return False
+
+
+def refuse_port(command: Command, scope: Scope) -> None:
+    """Refuse the port of another service, with which it would race at every boot.
+
+    Raises:
+        ServeError: there is such a service.
+    """
+    others = [name for name in scope.names() if name != command.name]
+    if name := next((name for name in others if _kept(scope, name, "port") == command.port), None):
+        what = f"it is the port of the service {name}"
+        raise ServeError(what, where=f"port {command.port}", fix=f"--port {command.port + 1}, or another that is free")
+
+
+def stale(scope: Scope, name: str, seen: Seen) -> bool:
+    """Whether a service runs with other files than those that are there now."""
+    paths = (scope.deployment(name), scope.dropin(name), scope.units / UNIT)
+    changed_s = max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
+    return seen.state not in STILL and seen.began_s < changed_s
+
+
+def opens(scope: Scope, name: str, command: Command) -> bool:
+    """Whether a service that asks for an API key would ask for none any more."""
+    return command.secret is None and _kept(scope, name, "api_key") not in (None, "none")
+
+
+def _kept(scope: Scope, name: str, key: str) -> object:
+    """The value of a key in a service's file; None where there is none, or it cannot be read."""
+    with contextlib.suppress(ServeError):
+        return merge(layers(Request(configs=(scope.deployment(name),))))[key].value
+    return None
 
 
 def enable(scope: Scope, name: str) -> list[str]:
@@ -168,11 +221,11 @@ def uninstall(scope: Scope, name: str) -> list[str]:
     Raises:
         ServeError: there is no such instance, or systemd refuses.
     """
-    systemctl(scope, "disable", "--now", unit(name))
-    paths = [scope.dropin(name), scope.deployment(name), scope.key(name), scope.environment(name)]
-    paths.append(previous(scope.deployment(name)))
+    systemctl(scope, "disable", "--now", unit(name), patience_s=STOP_S)
+    paths = [scope.deployment(name), scope.key(name), scope.environment(name), previous(scope.deployment(name))]
     if scope.names() == [name]:
         paths.append(scope.units / UNIT)
+    paths.append(scope.dropin(name))  # last: by it a service is known, also to an uninstall that broke off
     gone = []
     for path in filter(Path.exists, paths):
         with writing(path):

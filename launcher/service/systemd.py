@@ -15,9 +15,14 @@ from launcher.errors import FAILED, ServeError
 from launcher.service.scope import Scope, unit
 
 _ASK_S = 60.0
+STOP_S = 120.0  # TimeoutStopSec of the unit, and what systemd then needs
 _LOOK_S = 0.25
 _JOURNAL_LINES = 20
-_PROPERTIES = ("ActiveState", "SubState", "Result", "StatusText", "MainPID", "NRestarts", "UnitFileState", "Job")
+_NUMBERS = ("MainPID", "NRestarts", "Job", "ExecMainStartTimestampMonotonic")
+_PROPERTIES = ("ActiveState", "SubState", "Result", "StatusText", "UnitFileState", *_NUMBERS)
+
+
+STILL = ("inactive", "failed")  # nothing of it runs
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Seen:
         restarts: how often systemd started it again.
         enabled: whether it starts with the host.
         busy: whether a start or a stop of it is under way or waits: until then the state is that of before.
+        began_s: when its process began, in seconds since 1970.
     """
 
     state: str
@@ -43,11 +49,12 @@ class Seen:
     restarts: int
     enabled: bool
     busy: bool
+    began_s: float
 
     @property
     def settled(self) -> bool:
         """Whether nothing more is to come of a start."""
-        return not self.busy and self.state in {"active", "failed", "inactive"}
+        return not self.busy and self.state in {"active", *STILL}
 
 
 def require(scope: Scope) -> None:
@@ -63,7 +70,7 @@ def require(scope: Scope) -> None:
         raise ServeError("this user's systemd cannot be reached", where="XDG_RUNTIME_DIR", fix=fix)
 
 
-def systemctl(scope: Scope, *words: str) -> str:
+def systemctl(scope: Scope, *words: str, patience_s: float = _ASK_S) -> str:
     """Run systemctl; its output.
 
     Raises:
@@ -71,9 +78,11 @@ def systemctl(scope: Scope, *words: str) -> str:
     """
     argv = ["systemctl", *scope.flags, *words]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_ASK_S, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=patience_s, check=False)
     except subprocess.TimeoutExpired:
-        raise ServeError(f"systemd did not answer within {_ASK_S:.0f} s", where=" ".join(argv), code=FAILED) from None
+        what = f"systemd did not answer within {patience_s:.0f} s"
+        fix = "systemctl list-jobs shows what it is at"
+        raise ServeError(what, where=" ".join(argv), fix=fix, code=FAILED) from None
     if done.returncode:
         raise ServeError(done.stderr.strip() or "it failed", where=" ".join(argv), code=FAILED)
     return done.stdout
@@ -83,7 +92,8 @@ def see(scope: Scope, name: str) -> Seen:
     """What systemd says of an instance now."""
     words = ["show", unit(name), *(f"--property={each}" for each in _PROPERTIES)]
     told = dict(line.partition("=")[::2] for line in systemctl(scope, *words).splitlines())
-    number = {each: int(told.get(each) or 0) for each in ("MainPID", "NRestarts", "Job")}
+    number = {each: int(told.get(each) or 0) for each in _NUMBERS}
+    ago_s = time.monotonic() - number["ExecMainStartTimestampMonotonic"] / 1e6
     return Seen(
         told.get("ActiveState", ""),
         told.get("SubState", ""),
@@ -93,6 +103,7 @@ def see(scope: Scope, name: str) -> Seen:
         number["NRestarts"],
         told.get("UnitFileState") == "enabled",
         number["Job"] > 0,
+        time.time() - ago_s,
     )
 
 
@@ -119,7 +130,7 @@ def last_words(scope: Scope, name: str) -> str:
     return ""
 
 
-def bring_up(scope: Scope, name: str, verb: str, show: Callable[[str], None]) -> None:
+def bring_up(scope: Scope, name: str, verb: str, show: Callable[[str], None], *, once: bool = False) -> None:
     """Start or restart an instance, and wait until it serves.
 
     Args:
@@ -127,6 +138,7 @@ def bring_up(scope: Scope, name: str, verb: str, show: Callable[[str], None]) ->
         name: the instance.
         verb: ``start`` or ``restart``.
         show: takes each word of how far it is.
+        once: whether the first start that fails is the end of it, whatever the unit says of restarts.
 
     Raises:
         ServeError: it failed, with what it said in the journal.
@@ -140,8 +152,11 @@ def bring_up(scope: Scope, name: str, verb: str, show: Callable[[str], None]) ->
         if text and text != told:
             told = text
             show(text)
+        if once and (seen.sub == "auto-restart" or seen.restarts):
+            systemctl(scope, "stop", unit(name), patience_s=STOP_S)
+            break
     if seen.state != "active":
         said = last_words(scope, name)
         fix = f"serve service logs {name}{scope.option}; systemctl {' '.join([*scope.flags, 'status'])} {unit(name)}"
-        what = f"{unit(name)} is {seen.state} ({seen.result})"
+        what = f"{unit(name)} is {'failed' if seen.state == 'activating' else seen.state} ({seen.result})"
         raise ServeError("\n  ".join([what, *said.splitlines()]), fix=fix, code=FAILED)

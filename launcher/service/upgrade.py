@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from launcher.config.layers import merge
+from launcher.config.layers import LAYERS, merge
 from launcher.config.request import Request
 from launcher.config.resolve import layers
-from launcher.engines.command import Command
+from launcher.engines.command import Command, Secret
 from launcher.errors import FAILED, ServeError
 from launcher.plan import resolved
+from launcher.run.secrets import resolve_key
 from launcher.service import install
 from launcher.service.dropin import loaded_key
-from launcher.service.scope import Scope
-from launcher.service.systemd import bring_up, see
+from launcher.service.scope import Scope, unit
+from launcher.service.systemd import STILL, bring_up, see, systemctl
 
 
 def engine_of(scope: Scope, name: str) -> str:
@@ -25,6 +26,22 @@ def engine_of(scope: Scope, name: str) -> str:
     """
     settings = merge(layers(Request(configs=(scope.deployment(name),))))
     return str(settings["engine"].value).partition("@")[0]
+
+
+def check(scope: Scope, name: str) -> Command:
+    """What a service would serve as its files are now.
+
+    Raises:
+        ServeError: it would not start with them.
+    """
+    path = scope.deployment(name)
+    command, deployment = resolved(Request(configs=(path,), name=name))
+    if deployment.settings["model"].origin.layer == LAYERS[0]:
+        fix = f"write model: ... into it, or: serve service install {name}{scope.option} MODEL"
+        raise ServeError("names no model", where=str(path), fix=fix)
+    if key := _key(scope, name, command):
+        resolve_key(Secret("file", key))
+    return command
 
 
 def planned(scope: Scope, name: str, engine: str) -> tuple[Command, list[install.File]]:
@@ -53,14 +70,13 @@ def upgrade(scope: Scope, name: str, wanted: list[install.File], show: Callable[
         ServeError: it does not serve so; what was there serves again, or the error says that it does not either.
     """
     changing = [file for file in wanted if file.differs]
-    there = [each for each in changing if each.path.exists()]
-    before = [install.File(each.path, each.path.read_text(encoding="utf-8"), each.mode) for each in there]
+    before = [install.File(each.path, _text(each.path), each.mode) for each in changing if each.path.exists()]
     if not changing:
         return False
-    ran = see(scope, name).state == "active"
-    install.put(wanted, scope)
+    ran = see(scope, name).state not in STILL
     try:
-        bring_up(scope, name, "restart", show)
+        install.put(wanted, scope)
+        bring_up(scope, name, "restart", show, once=True)
     except ServeError as error:
         install.put(before, scope)
         if ran:
@@ -71,13 +87,24 @@ def upgrade(scope: Scope, name: str, wanted: list[install.File], show: Callable[
                 raise ServeError.gather([error, second]) from None
         what = f"{error.what}\n{name} {'serves' if ran else 'is'} as before"
         raise ServeError(what, where=error.where, fix=error.fix, code=FAILED) from None
+    except SystemExit:  # a signal: nobody waits for more than this
+        install.put(before, scope)
+        systemctl(scope, "--no-block", "restart" if ran else "stop", unit(name))
+        show(f"interrupted: {name} {'is started' if ran else 'is'} as before")
+        raise
     return True
 
 
 def _key(scope: Scope, name: str, command: Command) -> Path | None:
     if scope.user:
         return command.secret.path if command.secret else None
+    return loaded_key(_text(scope.dropin(name)))
+
+
+def _text(path: Path) -> str:
     try:
-        return loaded_key(scope.dropin(name).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ServeError(f"cannot be read: {error.strerror}", where=str(scope.dropin(name)), code=FAILED) from None
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        fix = "serve service install writes it anew"
+        raise ServeError(f"cannot be read: {why}", where=str(path), fix=fix, code=FAILED) from None

@@ -29,6 +29,7 @@ KEY = "sk-this-is-the-key-itself"
         (f"launch --set args.vllm.--api-key={KEY}", "launch --api-key env"),
         (f"launch --set args.vllm.api_key={KEY}", "launch --api-key env"),
         (f"launch --set env.VLLM_API_KEY={KEY}", "launch --api-key env"),
+        (f"service install one demo --api-key {KEY}", "service install --api-key env one demo"),
         (f"smoke http://x --api-key {KEY}", "smoke --api-key env http://x"),
         (f"--api-key {KEY}", "--api-key env"),
     ],

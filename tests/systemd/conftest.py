@@ -27,8 +27,8 @@ class Host:
 
     def __init__(self, boot: Boot, engines: Path) -> None:
         self.boot = boot
-        self.run("mkdir", "--parents", f"{HOME}/data")
-        self.run("cp", "--recursive", "--no-dereference", str(engines), f"{HOME}/data/engines")
+        self.run("mkdir", "--parents", f"{HOME}/data/engines")
+        self.run("cp", "--recursive", "--no-dereference", f"{engines}/.", f"{HOME}/data/engines")
         self.run("chmod", "755", f"{HOME}/data/engines")  # pytest's folders are closed to others
 
     def run(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
