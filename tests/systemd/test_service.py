@@ -182,6 +182,47 @@ def test_an_upgrade_serves_with_another_release_and_goes_back_by_the_same_way(ho
     assert "vLLM 0.30.0 is not installed" in missing.stderr
 
 
+def test_an_upgrade_that_is_interrupted_is_taken_back(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--engine", "vllm@0.31.0", start_s=4).returncode == 0
+    before = host.read(f"/etc/serve/{one.name}.yaml")
+    upgrade = [sys.executable, "-m", "launcher", "service", "upgrade", one.name, "--engine", "vllm@0.32.0"]
+    done = host.run("timeout", "--preserve-status", "--signal=TERM", "3", *upgrade)
+    assert done.returncode == 143
+    assert f"interrupted: {one.name} is started as before" in done.stdout
+    assert host.read(f"/etc/serve/{one.name}.yaml") == before
+    host.until(one.name, ActiveState="active")
+    assert "/vllm-0.31.0-cuda/" in host.run("cat", f"/proc/{one.engine()}/cmdline").stdout
+
+
+def test_a_server_is_not_stopped_for_what_would_not_serve(host: Host, service: Make) -> None:
+    one, other = service(), service("-other")
+    assert one.install().returncode == 0
+    pid = host.show(one.name)["MainPID"]
+    no_key = one.install("--api-key", "file:/nowhere/key")
+    other.port = one.port
+    same_port = other.install()
+    host.run("sh", "-c", f"cd /etc/serve && cp {one.name}.yaml kept && sed -i s/^port:/prot:/ {one.name}.yaml")
+    typo = host.serve("service", "restart", one.name)
+    host.run("sh", "-c", f": > /etc/serve/{one.name}.yaml")
+    empty = host.serve("service", "restart", one.name)
+    for refused, word in (no_key, "/nowhere/key"), (same_port, one.name), (typo, "'port'"), (empty, "names no model"):
+        assert (refused.returncode, word in refused.stderr) == (2, True), refused.stderr
+    host.run("mv", "/etc/serve/kept", f"/etc/serve/{one.name}.yaml")
+    assert host.show(one.name)["MainPID"] == pid
+
+
+def test_what_is_served_is_what_was_installed_last(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--api-key", "sk-a-key-that-was-typed").returncode == 0
+    assert host.read(f"/etc/serve/{one.name}.key") == "sk-a-key-that-was-typed\n"
+    assert one.install("--context-length", "4096", "--no-start").returncode == 0
+    again = one.install("--context-length", "4096")
+    assert again.returncode == 0, again.stderr
+    assert "4096" in host.run("cat", f"/proc/{one.engine()}/cmdline").stdout
+    assert requests.get(f"http://127.0.0.1:{one.port}/v1/models", timeout=10).status_code == 200
+
+
 def test_its_journal_and_the_list_are_shown(host: Host, service: Make) -> None:
     one = service()
     assert one.install().returncode == 0
