@@ -46,6 +46,7 @@ def pack(build: Build, release: Release, python: str | None, model: Path | None,
         ServeError: the archive cannot be written, something of the release is not to be had, or there is no room.
         SystemExit: a signal came; nothing is left then.
     """
+    output = output.absolute()  # uv and pip run in folders of their own
     _refuse_name(output)
     if model and not (model / "config.json").is_file():
         raise ServeError("this folder holds no model: it has no config.json", where=str(model), fix="--model DIR")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from launcher.cli import show
-from launcher.errors import FAILED
+from launcher.errors import FAILED, ServeError
 
 if TYPE_CHECKING:
     from launcher.host.environments import Environment
@@ -177,7 +178,7 @@ def lock(
         show.as_json({"file": str(path), "packages": made.packages, **asdict(made.scope)})
         return
     print(f"{made.packages} packages: {path}")
-    print(f"to install just these: serve engines install {name}@{made.scope.version} --lock {path}")
+    print(f"to install just these: serve engines install {name}@{made.scope.version} --lock {shlex.quote(str(path))}")
 
 
 @app.command()
@@ -206,7 +207,8 @@ def bundle(
     if json:
         show.as_json({"file": str(output), "size_bytes": size_bytes, "release": str(release), "device": build.device})
         return
-    print(f"{output}: {size_bytes / 1e9:.2f} GB; on the other host: tar -xf {output.name} && serve-bundle/install.sh")
+    unpack = f"tar -xf {shlex.quote(output.name)} && serve-bundle/install.sh"
+    print(f"{output}: {size_bytes / 1e9:.2f} GB; on the other host: {unpack}")
 
 
 @app.command()
@@ -216,8 +218,13 @@ def remove(
     """Remove the environment of a release."""
     from launcher.engines.release import parse  # noqa: PLC0415 - not needed for --help
     from launcher.host import environments  # noqa: PLC0415
+    from launcher.service.upgrade import using  # noqa: PLC0415
 
-    removed = [_row(each) for each in environments.remove(*parse(engine, "ENGINE"), device)]
+    name, version = parse(engine, "ENGINE")
+    if services := using(name, version):
+        fix = f"serve service upgrade {services[0]} --engine ..., or serve service uninstall {services[0]}"
+        raise ServeError(f"services are made for it: {', '.join(services)}", where=engine, fix=fix)
+    removed = [_row(each) for each in environments.remove(name, version, device)]
     if json:
         show.as_json(removed)
     else:

@@ -41,6 +41,7 @@ class Environment:
         origin: who built the engine's package, as told when it was installed.
         packages: the names of all packages there, in lower case with hyphens.
         probe: the file of the flags that the engine's own parser declares, or None; only what we made has one.
+        lock: the digest of the lock that it was made by, as `Lock.digest`; empty without one.
     """
 
     release: Release
@@ -52,6 +53,7 @@ class Environment:
     origin: str = ""
     packages: frozenset[str] = field(default=frozenset(), repr=False)
     probe: Path | None = None
+    lock: str = ""
 
 
 def installed() -> tuple[Environment, ...]:
@@ -165,6 +167,7 @@ def mark(environment: Environment) -> Environment:
         "device": environment.device,
         "distribution": environment.distribution,
         "origin": environment.origin,
+        "lock": environment.lock,
     }
     write_whole(environment.path / MARK, json.dumps(record, indent=1) + "\n")
     return read(environment.path) or environment
@@ -188,6 +191,7 @@ def only_one(path: Path) -> Iterator[None]:
                 fix="wait for it",
                 code=FAILED,
             ) from None
+        os.set_inheritable(lock.fileno(), True)  # so that it is held as long as what we started for it runs on
         yield
 
 
@@ -203,13 +207,15 @@ def read(path: Path) -> Environment | None:
         record = json.loads((path / MARK).read_text(encoding="utf-8"))
         release = Release(record["engine"], record["version"])
         device, distribution, origin = record["device"], record["distribution"], record["origin"]
-    except (OSError, ValueError, KeyError, TypeError):
+        lock = record.get("lock", "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if release.engine not in TITLES or not python.exists():
+    texts = (release.engine, release.version, device, distribution, origin, lock)
+    if not all(isinstance(text, str) for text in texts) or release.engine not in TITLES or not python.exists():
         return None
     packages = frozenset(_distributions(str(each) for each in path.glob("lib/python*/site-packages")))
     probe = path / PROBE if (path / PROBE).is_file() else None
-    return Environment(release, device, str(python), distribution, "installed", path, origin, packages, probe)
+    return Environment(release, device, str(python), distribution, "installed", path, origin, packages, probe, lock)
 
 
 def _of(distributions: dict[str, str], python: str, source: str) -> Environment | None:

@@ -109,6 +109,7 @@ def make(build: Build, version: str, python: str | None, echo: Echo, lock: Lock 
     path = environments.folder(release, build.device)
     with environments.only_one(path), packages.stoppable():
         if (known := environments.read(path)) is not None:
+            _refuse_other(known, path, python, lock)
             echo(f"{release.title} for {build.device} is installed already")
             return known if known.probe else _ask(known, path, echo)
         _room(path.parent, build)
@@ -140,6 +141,17 @@ def lock(build: Build, version: str, python: str | None, echo: Echo) -> Lock:
         return locks.of_resolution(wanted, locked.read_text(encoding="utf-8"))
 
 
+def _refuse_other(known: Environment, path: Path, python: str | None, lock: Lock | None) -> None:
+    """An environment that is there is no answer to whoever asks for another Python or other packages."""
+    has = next((each.name.removeprefix("python") for each in path.glob("lib/python*")), "")
+    other = f"it has Python {has}" if python and not f"{python}.".startswith(f"{has}.") else ""
+    if lock and lock.digest != known.lock:
+        other = "it was made by another lock, or by none"
+    if other:
+        what = f"{known.release.title} for {known.device} is installed already, and {other}"
+        raise ServeError(what, where=str(path), fix=f"serve engines remove {known.release}, then install it again")
+
+
 def _refuse_no_python(build: Build, python: str | None) -> None:
     if python and not re.fullmatch(r"3\.\d+(\.\d+)?", python):
         raise ServeError(
@@ -167,7 +179,10 @@ def _perform(recipe: Recipe, release: Release, build: Build, path: Path, echo: E
         packages.run(words, path.parent, what, echo, settings)
     echo(f"trying it: import {build.module}")
     _try(interpreter, build.module, release)
-    made = Environment(release, build.device, interpreter, recipe.distribution, "installed", path, recipe.origin)
+    locked = recipe.lock.digest if recipe.lock else ""
+    made = Environment(
+        release, build.device, interpreter, recipe.distribution, "installed", path, recipe.origin, lock=locked
+    )
     return environments.mark(_ask(made, path, echo))
 
 

@@ -6,6 +6,7 @@ they fit exactly; a lock of the user's own is named at the installation.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import re
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ class Lock:
     def packages(self) -> int:
         """How many there are."""
         return len(re.findall(r"^[\w.-]+==", self.requirements, re.MULTILINE))
+
+    @property
+    def digest(self) -> str:
+        """By which an environment knows what it was made of."""
+        return hashlib.sha256(self.requirements.encode()).hexdigest()
 
 
 def scope(release: Release, device: str, distribution: str, python: str) -> Scope:

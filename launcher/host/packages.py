@@ -233,6 +233,7 @@ def run(
         text=True,
         errors="replace",
         start_new_session=True,
+        close_fds=False,  # the lock of `environments.only_one` goes along: whoever kills us leaves uv behind
     ) as process:
         try:
             for line in process.stdout or ():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+from launcher import settings
 from launcher.config.layers import LAYERS, merge
 from launcher.config.request import Request
 from launcher.config.resolve import layers
@@ -14,7 +16,7 @@ from launcher.plan import resolved
 from launcher.run.secrets import resolve_key
 from launcher.service import install
 from launcher.service.dropin import loaded_key
-from launcher.service.scope import Scope, unit
+from launcher.service.scope import HOME, Scope, of, unit
 from launcher.service.systemd import STILL, bring_up, see, systemctl
 
 
@@ -24,8 +26,21 @@ def engine_of(scope: Scope, name: str) -> str:
     Raises:
         ServeError: its deployment cannot be read.
     """
-    settings = merge(layers(Request(configs=(scope.deployment(name),))))
-    return str(settings["engine"].value).partition("@")[0]
+    found = merge(layers(Request(configs=(scope.deployment(name),))))
+    return str(found["engine"].value).partition("@")[0]
+
+
+def using(engine: str, version: str | None) -> list[str]:
+    """The services that serve with a release, or any of an engine, in this folder of engines."""
+    scope = of(user=settings.data_folder() != HOME / "data")
+    found = []
+    for name in scope.names():
+        with contextlib.suppress(ServeError):  # a broken file uses nothing
+            keys = merge(layers(Request(configs=(scope.deployment(name),))))
+            served, _, at = str(keys["engine"].value).partition("@")
+            if served == engine and version in (None, at):
+                found.append(name)
+    return found
 
 
 def check(scope: Scope, name: str) -> Command:

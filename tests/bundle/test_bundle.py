@@ -190,6 +190,12 @@ def test_no_model(build: Build, tmp_path: Path) -> None:
         packed(build, tmp_path / "out.tar.gz", tmp_path)
 
 
+def test_a_name_alone_is_of_this_folder(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    packed(build, Path("out.tar"))
+    assert (tmp_path / "out.tar").is_file()
+
+
 def test_what_fails_leaves_nothing(build: Build, tmp_path: Path) -> None:
     next((tmp_path / "shelf").glob("torch-*")).unlink()
     (tmp_path / "out.tar.gz").write_text("the one before")

