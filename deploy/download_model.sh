@@ -9,7 +9,7 @@
 # HF_TOKEN, HF_ENDPOINT and HF_HOME count as they do for Hugging Face's own programs.
 set -euo pipefail
 # shellcheck source=deploy/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 
 main() {
     local serve words

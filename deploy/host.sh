@@ -7,6 +7,7 @@ NEWEST_DRIVER=580
 LAST_OF_CUDA_12="vllm@0.19.1 or sglang@0.5.10.post1"
 declare -A ROOM_GB=([cuda]=14 [cpu]=4) # of the largest engine
 PROGRAMS_GB=1
+BUNDLE_FACTOR=3 # of its size: for a while it lies there unpacked and installed, and weights shrink by a fifth in it
 
 check_gpu() {
     local rows count
@@ -19,6 +20,7 @@ check_gpu() {
     [[ -n "$rows" ]] || die "nvidia-smi finds no GPU" "$otherwise"
     count=$(wc -l <<<"$rows")
     check_driver "$(head -1 <<<"$rows" | sed 's/.*, *//')"
+    check_chosen_gpus "$rows"
     while IFS=, read -r index name mebibytes driver; do
         say "GPU $index:$name,$mebibytes MiB, driver$driver"
     done <<<"$rows"
@@ -29,6 +31,7 @@ check_gpu() {
 
 check_driver() {
     local major=${1%%.*}
+    [[ "$major" =~ ^[0-9]+$ ]] || die "nvidia-smi tells no version of the driver: $1" "sudo reboot; then: nvidia-smi"
     ((major >= LEAST_DRIVER)) || die "driver $1 is too old: every engine needs $LEAST_DRIVER or newer" \
         "sudo apt install nvidia-driver-$NEWEST_DRIVER, then: sudo reboot"
     ((major >= NEWEST_DRIVER)) || [[ -n "$BUNDLE" || "${ENGINE:-}" == *@* ]] || installed_engine ||
@@ -36,9 +39,24 @@ check_driver() {
             "sudo apt install nvidia-driver-$NEWEST_DRIVER, then: sudo reboot; or ENGINE=$LAST_OF_CUDA_12"
 }
 
+# By the numbers of nvidia-smi; a uuid is the engine's to look up.
+check_chosen_gpus() {
+    local chosen gpu
+    IFS=', ' read -ra chosen <<<"${CUDA_VISIBLE_DEVICES:-}"
+    for gpu in "${chosen[@]}"; do
+        [[ "$gpu" == GPU-* || "$gpu" == MIG-* || $'\n'"$1" == *$'\n'"$gpu,"* ]] ||
+            die "CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES: there is no GPU $gpu" \
+                "take of these: $(cut -d, -f1 <<<"$1" | paste -sd,)"
+    done
+}
+
 check_disk() {
     installed_engine || check_room "$DATA" "${ROOM_GB[$DEVICE]}" "an engine"
-    [[ -x "$SERVE" ]] || check_room "$PROGRAMS" "$PROGRAMS_GB" "serve"
+    if [[ -z "$BUNDLE" ]]; then
+        serve_works || check_room "$PROGRAMS" "$PROGRAMS_GB" "serve"
+    elif ! is_installed "$(digest_of_bundle)"; then
+        check_room "$PROGRAMS" $((BUNDLE_FACTOR * $(stat -c %s "$BUNDLE") / 10 ** 9 + PROGRAMS_GB)) "the bundle"
+    fi
 }
 
 check_room() {
@@ -64,6 +82,16 @@ check_link() {
 
 is_ours() {
     [[ "$(readlink -m "$SERVE")" == "$(readlink -m "$PROGRAMS")"/* ]]
+}
+
+# Not only -x: what is left of it may have lost its interpreter.
+serve_works() {
+    is_ours && "$SERVE" --version >/dev/null 2>&1
+}
+
+# Whether serve works, and came from the checkout or bundle of this digest.
+is_installed() {
+    serve_works && [[ "$(cat "$STAMP" 2>/dev/null)" == "$1" ]]
 }
 
 installed_engine() {

@@ -6,7 +6,7 @@
 #
 #   --dry-run         prints what would be run, after the same checks, and writes nothing
 #   --offline BUNDLE  takes everything from an archive of `serve engines bundle`, without a network
-#   --uninstall       takes away all that this script has made, services and downloaded models included
+#   --uninstall       takes away all that this script has made, all services and downloaded models included
 #
 # Root installs for the host: programs in /opt/serve, data in /var/lib/serve, `serve` in /usr/local/bin. Anybody else
 # installs for themselves: ~/.local/share/serve and ~/.local/bin, and a service of their own. Variables, all optional:
@@ -20,21 +20,23 @@
 #
 # Without any of the first two lines and without OPTIONS, a service that is there already stays as it is.
 set -euo pipefail
+HERE=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 # shellcheck source=deploy/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$HERE/common.sh"
 # shellcheck source=deploy/host.sh
-source "$(dirname "${BASH_SOURCE[0]}")/host.sh"
+source "$HERE/host.sh"
 
-CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CHECKOUT=$(dirname "$HERE")
 
 read_arguments() {
-    DRY_RUN='' BUNDLE='' UNINSTALL='' OPTIONS=()
+    DRY_RUN='' BUNDLE='' BUNDLE_ENGINE='' BUNDLE_MODEL='' UNINSTALL='' OPTIONS=()
     while (($#)); do
         case "$1" in
             --dry-run) DRY_RUN=yes ;;
             --uninstall) UNINSTALL=yes ;;
             --offline)
-                [[ -f "${2:-}" ]] || die "--offline needs the archive of a bundle" "serve engines bundle makes one"
+                [[ -n "${2:-}" ]] || die "--offline needs the archive of a bundle" "serve engines bundle makes one"
+                [[ -f "$2" ]] || die "there is no file $2" "name the archive that serve engines bundle has made"
                 BUNDLE=$(realpath "$2")
                 shift
                 ;;
@@ -42,6 +44,7 @@ read_arguments() {
                 sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
                 exit 0
                 ;;
+            --dry* | --offli* | --unin*) die "$1 is no option" "--dry-run, --offline BUNDLE or --uninstall" ;;
             --)
                 shift
                 OPTIONS+=("$@")
@@ -51,6 +54,8 @@ read_arguments() {
         esac
         shift
     done
+    [[ -z "$UNINSTALL" ]] || refuse_more_words
+    [[ "${OPTIONS[0]:--}" == -* ]] || refuse_model "${OPTIONS[0]}" # behind an option it may be its value
     DEVICE=${DEVICE:-cuda}
     [[ -v ROOM_GB[$DEVICE] ]] || die "DEVICE=$DEVICE is no device" "cuda or cpu"
     WISHES="${MODEL:-}${PRESET:-}${ENGINE:-}${HOST:-}${PORT:-}${MEM_FRACTION_STATIC:-}${DRAFT_MODEL:-}${SOURCE:-}"
@@ -58,20 +63,31 @@ read_arguments() {
     NAME=${NAME:-main}
 }
 
+refuse_more_words() {
+    [[ -z "${NAME:-}" ]] || die "--uninstall takes all services away, not only $NAME" "serve service uninstall $NAME"
+    [[ -z "$BUNDLE${OPTIONS[*]}" ]] ||
+        die "--uninstall takes no more than --dry-run" "for one service: serve service uninstall NAME"
+}
+
+refuse_model() {
+    die "$1 is no option" "a model is a variable: MODEL=$1 deploy/install.sh"
+}
+
 choose_folders() {
     if [[ "$EUID" == 0 ]]; then
         PROGRAMS=/opt/serve DATA=/var/lib/serve BIN=/usr/local/bin SCOPE=() MANAGER=(systemctl)
-        CONFIGURATION=/etc/serve ENGINES=$DATA/data/engines
+        CONFIGURATION=/etc/serve UNITS=/etc/systemd/system ENGINES=$DATA/data/engines
         export SERVE_HOME=$DATA
         # The system's Python before one of root's own, which is closed to the user that runs the services.
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
     else
         DATA=${XDG_DATA_HOME:-$HOME/.local/share}/serve
         PROGRAMS=$DATA BIN=$HOME/.local/bin SCOPE=(--user) MANAGER=(systemctl --user)
-        CONFIGURATION=${XDG_CONFIG_HOME:-$HOME/.config}/serve ENGINES=$DATA/engines
+        UNITS=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user ENGINES=$DATA/engines
+        CONFIGURATION=${XDG_CONFIG_HOME:-$HOME/.config}/serve
         unset SERVE_HOME
     fi
-    SERVE=$BIN/serve
+    SERVE=$BIN/serve STAMP=$PROGRAMS/serve.installed
     umask 022
 }
 
@@ -94,7 +110,7 @@ choose_cache() {
     FOLDER=$DATA/cache
     if [[ ! -e "$FOLDER" ]]; then # a disk that lost its content at a reboot is a link to nothing
         disk=$(readlink "$FOLDER" || true)
-        disk=${disk:-${CACHE:+$CACHE/serve}}
+        disk=${disk:-${CACHE:+$(realpath -m "$CACHE")/serve}}
         disk=${disk:-$(find_fast_disk)}
         change mkdir -p "$DATA" "${disk:-$FOLDER}"
         if [[ -n "$disk" ]]; then
@@ -126,11 +142,11 @@ install_uv() {
 }
 
 install_launcher() {
-    local stamp=$PROGRAMS/launcher.sha256 digest
+    local digest
     [[ -f "$CHECKOUT/pyproject.toml" ]] ||
         die "$CHECKOUT is no checkout of serve" "clone its repository, and run the deploy/install.sh in there"
     digest=$(digest_of_checkout)
-    if [[ -x "$SERVE" && "$(cat "$stamp" 2>/dev/null)" == "$digest" ]]; then
+    if is_installed "$digest"; then
         say "serve is that of this checkout"
         return
     fi
@@ -138,25 +154,46 @@ install_launcher() {
     [[ -n "${UV_INDEX_URL:-}" || -z "${PIP_INDEX_URL:-}" ]] || export UV_INDEX_URL=$PIP_INDEX_URL
     change "$UV" tool install --quiet --force --compile-bytecode --reinstall-package serve-launcher --python '>=3.10' \
         --constraints "$CHECKOUT/requirements/run.txt" "$CHECKOUT"
-    [[ -n "$DRY_RUN" ]] || echo "$digest" >"$stamp" # last: without it the next run does this again
+    [[ -n "$DRY_RUN" ]] || echo "$digest" >"$STAMP" # last: without it the next run does this again
+}
+
+# What a bundle holds stands in a file at its beginning: read soon, and before anything is written.
+read_bundle() {
+    local facts
+    facts=$(tar --extract --to-stdout --occurrence=1 --file "$BUNDLE" serve-bundle/bundle.env 2>/dev/null) ||
+        refuse_bundle
+    BUNDLE_ENGINE=$(eval "$facts" && echo "$RELEASE")
+    BUNDLE_MODEL=$(eval "$facts" && echo "$MODEL")
+}
+
+refuse_bundle() {
+    die "$BUNDLE is damaged, or no bundle" "see: tar -tf $BUNDLE; copy it again, or make it with serve engines bundle"
 }
 
 # The installer within puts serve and a model below the folder that it is given, the engine where SERVE_HOME says.
 install_bundle() {
-    local folder=$PROGRAMS/bundle stamp=$PROGRAMS/bundle.installed models
-    if [[ -x "$SERVE" && "$(cat "$stamp" 2>/dev/null)" == "$(stat -c '%n %s %Y' "$BUNDLE")" ]]; then
+    local folder=$PROGRAMS/bundle
+    if is_installed "$(digest_of_bundle)"; then
         say "the bundle is installed"
     else
-        say "serve and the engine of $BUNDLE"
+        say "from $BUNDLE: serve, $BUNDLE_ENGINE${BUNDLE_MODEL:+, the model $BUNDLE_MODEL}"
+        remove "$STAMP" "$folder" # the folder is there after a run that broke off
         change mkdir -p "$folder" "$BIN"
-        change tar --extract --file "$BUNDLE" --directory "$folder"
+        if ! change tar --extract --file "$BUNDLE" --directory "$folder" ||
+            [[ -z "$DRY_RUN" && ! -x "$folder/serve-bundle/install.sh" ]]; then
+            remove "$folder"
+            refuse_bundle
+        fi
         change "$folder/serve-bundle/install.sh" "$PROGRAMS"
         change ln -sfn "$PROGRAMS/bin/serve" "$SERVE"
         change rm -rf "$folder"
-        [[ -n "$DRY_RUN" ]] || stat -c '%n %s %Y' "$BUNDLE" >"$stamp" # last: without it the next run does this again
+        [[ -n "$DRY_RUN" ]] || digest_of_bundle >"$STAMP" # last: without it the next run does this again
     fi
-    models=("$PROGRAMS"/models/*/config.json)
-    [[ ! -e "${models[0]}" ]] || MODEL=${MODEL:-$(dirname "${models[0]}")}
+    [[ -z "$BUNDLE_MODEL" ]] || MODEL=${MODEL:-$PROGRAMS/models/$BUNDLE_MODEL}
+}
+
+digest_of_bundle() {
+    stat -c '%n %s %Y' "$BUNDLE" # and no hash of gigabytes
 }
 
 digest_of_checkout() (
@@ -168,28 +205,32 @@ digest_of_checkout() (
 # The release that the service has already: another one is `serve service upgrade`'s to try, which can go back.
 choose_engine() {
     ENGINE=${ENGINE:-$(sed -n 's/^engine: //p' "$CONFIGURATION/$NAME.yaml" 2>/dev/null || true)}
-    [[ -n "$BUNDLE" ]] || ENGINE=${ENGINE:-vllm}
+    ENGINE=${ENGINE:-${BUNDLE_ENGINE:-vllm}}
 }
 
 # What is asked for is also tried here, before gigabytes are downloaded for it.
 choose_models() {
     local words told
     collect_service_words
-    if [[ -x "$SERVE" ]]; then
-        told=$("$SERVE" explain "${words[@]}" --name "$NAME" "${OPTIONS[@]}" --json)
+    if serve_works; then
+        told=$("$SERVE" explain --json --name "$NAME" "${words[@]}" "${OPTIONS[@]}")
+        [[ -n "${MODEL:-}" || "$told" != *'"origin": "MODEL"'* ]] ||
+            refuse_model "$(read_json served_name <<<"$told")"
         MODEL=${MODEL:-$(read_json model <<<"$told")}
         told=$("$SERVE" presets show "${PRESET:-balanced}" --json)
         [[ "$MODEL" == demo ]] || DRAFT_MODEL=${DRAFT_MODEL:-$(read_json keys speculative.draft_model value <<<"$told")}
-    elif [[ -z "${MODEL:-}" ]]; then # a dry run before serve is there
+    elif [[ -z "${MODEL:-}$BUNDLE" ]]; then # a dry run before serve is there
         say "then the model of the preset ${PRESET:-balanced} is downloaded"
     fi
 }
 
 install_engine() {
     if installed_engine; then
-        say "${ENGINE:-the engine} is installed"
+        say "$ENGINE is installed"
+    elif [[ -n "$BUNDLE" ]]; then
+        [[ "$BUNDLE_ENGINE@" == "$ENGINE@"* ]] || die "the bundle holds $BUNDLE_ENGINE, not $ENGINE" "leave ENGINE out"
     else
-        change "$SERVE" engines install "${ENGINE:-vllm}" --device "$DEVICE"
+        change "$SERVE" engines install "$ENGINE" --device "$DEVICE"
     fi
 }
 
@@ -208,7 +249,7 @@ download_models() {
 }
 
 is_remote() {
-    [[ -n "$1" && "$1" != demo && "${SOURCE:-}" != local && ! -e "$1" ]]
+    [[ -n "$1" && "$1" != demo && "$1" != /* && "${SOURCE:-}" != local && ! -e "$1" ]]
 }
 
 download_model() {
@@ -274,27 +315,48 @@ report() {
 }
 
 uninstall() {
-    local name told disk
-    if [[ -x "$SERVE" && -d /run/systemd/system ]]; then
-        told=$("$SERVE" service list --json "${SCOPE[@]}")
-        while read -r name; do
-            change "$SERVE" service uninstall "$name" "${SCOPE[@]}" </dev/null
-        done < <(grep -Po '"name": "\K[^"]+' <<<"$told")
+    local disk
+    if [[ ! -e "$DATA/cache" && ! -L "$DATA/cache" ]]; then # what an installation makes first
+        say "install.sh has installed nothing here"
+        return
     fi
-    [[ ! -x "$SERVE" ]] || run "$SERVE" stop --all # what runs without systemd
+    remove_services
+    ! serve_works || run "$SERVE" stop --all # what runs without systemd
     disk=$(readlink "$DATA/cache" || true)
     [[ -z "$disk" ]] || remove "$disk/models" "$disk/uv"
     [[ -z "$disk" || ! -d "$disk" ]] || change rmdir --ignore-fail-on-non-empty "$disk"
     ! is_ours || remove "$SERVE"
-    remove "$PROGRAMS" "$DATA"
     if [[ "$EUID" == 0 ]]; then
-        remove /var/cache/serve
+        remove "$PROGRAMS" /var/cache/serve
         [[ "$(getent passwd serve | cut -d: -f6)" != "$DATA" ]] || change userdel serve
     else
         remove "${XDG_STATE_HOME:-$HOME/.local/state}/serve"
     fi
-    [[ ! -e "$CONFIGURATION" ]] || say "kept, for it is yours: $(echo "$CONFIGURATION"/*)"
-    [[ -n "$CHANGED" ]] || say "nothing to remove"
+    remove "$DATA"
+    if [[ -n "$DRY_RUN" ]]; then
+        say "a dry run: nothing was changed"
+    elif [[ -e "$CONFIGURATION" ]]; then
+        say "kept, for it is yours: $(echo "$CONFIGURATION"/*)"
+    fi
+}
+
+# All of them, whatever has installed them, for what they run on goes next; and without serve, which may be broken.
+remove_services() {
+    local dropins=("$UNITS"/serve@?*.service.d/deployment.conf) dropin name
+    [[ -e "${dropins[0]}" ]] || return 0
+    check_systemd
+    change "${MANAGER[@]}" stop 'serve@*'
+    for dropin in "${dropins[@]}"; do
+        name=${dropin##*/serve@}
+        name=${name%.service.d/*}
+        change "${MANAGER[@]}" disable --quiet "serve@$name"
+        remove "$dropin" "$CONFIGURATION/$name".{yaml,yaml.previous,key,env}
+        change rmdir --ignore-fail-on-non-empty "${dropin%/*}"
+    done
+    [[ ! -d "$CONFIGURATION" ]] || change rmdir --ignore-fail-on-non-empty "$CONFIGURATION"
+    remove "$UNITS/serve@.service"
+    change "${MANAGER[@]}" daemon-reload
+    change "${MANAGER[@]}" reset-failed 'serve@*'
 }
 
 remove() {
@@ -311,6 +373,7 @@ main() {
     if [[ -n "$UNINSTALL" ]]; then
         uninstall
     else
+        [[ -z "$BUNDLE" ]] || read_bundle
         check_gpu
         check_disk
         check_systemd

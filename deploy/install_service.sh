@@ -12,7 +12,7 @@
 #   systemctl status serve@qwen3; journalctl --follow --unit serve@qwen3
 set -euo pipefail
 # shellcheck source=deploy/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 
 main() {
     local serve words scope=()

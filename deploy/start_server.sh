@@ -14,7 +14,7 @@
 # Every variable of serve itself (SERVE_CONTEXT_LENGTH=32k ...) counts too: see `serve keys`.
 set -euo pipefail
 # shellcheck source=deploy/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 
 main() {
     local serve words

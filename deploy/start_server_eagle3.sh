@@ -4,7 +4,7 @@
 set -euo pipefail
 
 main() {
-    PRESET="${PRESET:-eagle3}" exec "$(dirname "${BASH_SOURCE[0]}")/start_server.sh" "$@"
+    PRESET="${PRESET:-eagle3}" exec "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/start_server.sh" "$@"
 }
 
 main "$@"

@@ -139,6 +139,31 @@ def test_a_bundle_is_installed_without_a_network(build: Build, model: Path, tmp_
     assert sorted((str(path), path.lstat().st_mtime_ns) for path in place.rglob("*") if path.is_file()) == before
     assert not (place / "cache").exists()
 
+    (folder / "python" / "another").mkdir(parents=True)  # a bundle with another Python than the one before
+    python = place / "venv" / "bin" / "python"
+    python.unlink()
+    python.write_text("#!/bin/sh\necho 3.1.4\n")
+    python.chmod(0o755)
+    third = installed(folder, target)
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert python.is_symlink()
+    assert (place / "python" / "another").is_dir()
+    assert subprocess.run([*serve, "--version"], env=variables, check=False).returncode == 0
+
+
+def test_words_that_are_none_and_a_link(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(pack.INSTALLER)
+    for words, code, said in (
+        (["--help"], 0, "install.sh [FOLDER]"),
+        (["--helq"], 2, "--helq is no option"),
+        (["one", "two"], 2, "it takes one folder"),
+        (["/etc/passwd"], 2, "/etc/passwd is no folder that this user may write to"),
+    ):
+        done = subprocess.run([link, *words], capture_output=True, text=True, check=False)
+        assert (done.returncode, "mkdir" in done.stderr) == (code, False)
+        assert said in done.stdout + done.stderr
+
 
 def test_an_altered_wheel_is_refused(build: Build, tmp_path: Path) -> None:
     packed(build, tmp_path / "out.tar")

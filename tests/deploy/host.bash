@@ -82,6 +82,10 @@ want_demo() {
     export MODEL PORT
 }
 
+uninstall() {
+    try env --unset=NAME "$INSTALL" --uninstall "$@"
+}
+
 # `run` with the output shown when the test fails.
 try() {
     run "$@"

@@ -39,23 +39,84 @@ teardown() { end_host; }
     install_fake_engine
     try "$INSTALL"
     [ "$status" -eq 0 ]
-    try "$INSTALL" --uninstall --dry-run
-    [ "$(systemctl is-active serve@qwen3)" = active ]
+    uninstall --dry-run
+    [ "${lines[-1]}" = "== a dry run: nothing was changed" ]
+    [[ "$output" != *kept* ]]
     try "$INSTALL" --uninstall
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"-> serve service uninstall qwen3" ]]
+    uninstall qwen3
+    [ "$status" -eq 2 ]
+    [ "$(systemctl is-active serve@qwen3)" = active ]
+    uninstall
     [ "$status" -eq 0 ]
     diff <(echo "$before") <(written)
     [ "$(getent passwd serve)" = "" ]
     [ "$(systemctl is-active serve@qwen3)" = inactive ]
-    try "$INSTALL" --uninstall
+    uninstall
     [ "$status" -eq 0 ]
-    [ "$output" = "== nothing to remove" ]
+    [ "$output" = "== install.sh has installed nothing here" ]
+}
+
+@test "serve without its interpreter: made again, and uninstalled" {
+    want_demo
+    DEVICE=cpu try "$INSTALL" --dry-run
+    before=$(written)
+    install_fake_engine
+    try "$INSTALL"
+    [ "$status" -eq 0 ]
+    rm /opt/serve/tools/serve-launcher/bin/python*
+    try "$INSTALL"
+    [ "$status" -eq 0 ]
+    [ "${lines[-1]}" = "== done: systemctl status serve@qwen3" ]
+    serve --version
+    touch /etc/serve/mine
+    rm /opt/serve/tools/serve-launcher/bin/python*
+    uninstall
+    [ "$status" -eq 0 ]
+    [ "${lines[-1]}" = "== kept, for it is yours: /etc/serve/mine" ]
+    [ "$(systemctl is-active serve@qwen3)" = inactive ]
+    rm -r /etc/serve
+    diff <(echo "$before") <(written)
+}
+
+@test "a service that something else has installed: left alone" {
+    install_fake_engine
+    want_demo
+    uv venv --quiet /srv/own
+    uv pip install --quiet --python /srv/own --requirements "$CHECKOUT/requirements/run.txt" "$CHECKOUT"
+    SERVE_HOME=/var/lib/serve /srv/own/bin/serve service install qwen3 demo --port "$PORT"
+    note_writes
+    uninstall
+    [ "$output" = "== install.sh has installed nothing here" ]
+    [ "$(systemctl is-active serve@qwen3)" = active ]
+    [ "$(new_writes)" = "" ]
+}
+
+@test "words that are none: refused before anything is written" {
+    for wrong in --dryrun --uninstal --offline=x --offlien demo; do
+        try "$INSTALL" "$wrong"
+        [ "$status" -eq 2 ]
+        [[ "$output" == *"$wrong is no option"*"  -> "* ]]
+    done
+    [[ "$output" == *"MODEL=demo deploy/install.sh" ]]
+    try "$INSTALL" --offline /nope
+    [[ "$output" == *"there is no file /nope"* ]]
+    for wrong in 1 0,1 all; do
+        CUDA_VISIBLE_DEVICES=$wrong try "$INSTALL"
+        [ "$status" -eq 2 ]
+        [[ "$output" == *"there is no GPU ${wrong#0,}"*"take of these: 0" ]]
+    done
+    [ "$(new_writes)" = "" ]
 }
 
 @test "a dry run shows what would be run and writes nothing" {
-    try env MODEL=Qwen/Qwen3-14B PORT=8100 HOST=0.0.0.0 MEM_FRACTION_STATIC=0.8 ENGINE=vllm@0.33.0 \
-        "$INSTALL" --dry-run --context-length 32k
+    ln -s "$INSTALL" /srv/link
+    try env MODEL=Qwen/Qwen3-14B PORT=8100 HOST=0.0.0.0 MEM_FRACTION_STATIC=0.8 ENGINE=vllm@0.33.0 CACHE=srv \
+        /srv/link --dry-run --context-length 32k
     [ "$status" -eq 0 ]
     [ "$(new_writes)" = "" ]
+    [[ "$output" == *"+ ln -sfn /srv/serve /var/lib/serve/cache"* ]]
     [[ "$output" == *"uv tool install"* ]]
     [[ "$output" == *"+ /usr/local/bin/serve engines install vllm@0.33.0 --device cuda"* ]]
     folder=/var/lib/serve/cache/models/Qwen/Qwen3-14B
@@ -87,6 +148,10 @@ teardown() { end_host; }
     ENGINE=vllm@0.19.1 try "$INSTALL"
     [ "$status" -eq 2 ]
     [[ "$output" == *"driver 470.256.02 is too old"*"525"* ]]
+    install_nvidia_smi '{"driver_version": "[N/A]"}'
+    try "$INSTALL"
+    [ "$status" -eq 2 ]
+    [[ "${lines[0]}" == *"no version of the driver: [N/A]" ]]
     install_nvidia_smi '{"driver_version": "550.54.15"}'
     try "$INSTALL"
     [ "$status" -eq 2 ]
@@ -104,6 +169,8 @@ teardown() { end_host; }
     CUDA_VISIBLE_DEVICES=1 try "$INSTALL" --dry-run
     [[ "$output" != *"first of 2 GPUs"* ]]
     [[ "$output" == *"--set env.CUDA_VISIBLE_DEVICES=1"* ]]
+    CUDA_VISIBLE_DEVICES=0,GPU-1 try "$INSTALL" --dry-run
+    [ "$status" -eq 0 ]
     try "$INSTALL" --dry-run --tensor-parallel 2
     [[ "$output" != *"first of 2 GPUs"* ]]
 }
@@ -187,7 +254,7 @@ copy_of_the_checkout() {
     [ -d /var/lib/serve/cache/uv ]
     try "$INSTALL"
     [ "${lines[-1]}" = "== nothing to change" ]
-    try "$INSTALL" --uninstall
+    uninstall
     diff <(echo "$before") <(written)
 }
 
@@ -209,7 +276,7 @@ copy_of_the_checkout() {
     try "$INSTALL"
     [ "${lines[-1]}" = "== nothing to change" ]
     touch /srv/disk/b/serve/mine
-    try "$INSTALL" --uninstall
+    uninstall
     [ "$(ls /srv/disk/b/serve)" = mine ]
     [ ! -e /var/lib/serve ]
     umount /srv/disk/a /srv/disk/b /srv/disk/c
@@ -223,8 +290,20 @@ copy_of_the_checkout() {
     [ "$status" -eq 2 ]
     [[ "$output" == *"/usr/local/bin/serve is another program"* ]]
     [ "$(new_writes)" = "" ]
-    try "$INSTALL" --uninstall
+    uninstall
     [ -e /usr/local/bin/serve ]
+    rm /usr/local/bin/serve
+    try "$INSTALL" --context-length # and an engine flag without its value is named
+    [[ "$output" == *"'--context-length' requires an argument"* ]]
+    try "$INSTALL" --context-length 2048 demo
+    [[ "$output" == *"demo is no option"* ]]
+    ln -sf /srv/foreign /usr/local/bin/serve
+    printf '#!/bin/sh\necho "$@" >>/srv/called\n' >/srv/foreign
+    chmod +x /srv/foreign
+    uninstall
+    [ ! -e /srv/called ]
+    [ -L /usr/local/bin/serve ]
+    [ ! -e /opt/serve ]
 }
 
 @test "what cannot be served is refused before an engine is downloaded for it" {
@@ -285,9 +364,37 @@ UV_TOOL_DIR=$1/tools UV_TOOL_BIN_DIR=$1/bin UV_OFFLINE=1 \
     uv tool install --quiet --force --constraints /srv/checkout/requirements/run.txt /srv/checkout
 mkdir -p "$SERVE_HOME/data"
 cp -r "$(dirname "$0")/engines" "$SERVE_HOME/data/"
+mkdir -p "$1/models"
+cp -r "$(dirname "$0")"/model/* "$1/models/"
 END
     chmod +x /srv/bundle/serve-bundle/install.sh
-    tar --create --gzip --file /srv/bundle.tar.gz --directory /srv/bundle serve-bundle
+    mkdir -p /srv/bundle/serve-bundle/model/one
+    echo '{}' >/srv/bundle/serve-bundle/model/one/config.json
+    pack_bundle one bundle.tar.gz
+    note_writes
+    try env --unset=MODEL "$INSTALL" --dry-run --offline /srv/bundle.tar.gz
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"== from /srv/bundle.tar.gz: serve, vllm@0.32.0, the model one"* ]]
+    [[ "$output" == *"service install qwen3 /opt/serve/models/one"* ]]
+    [[ "$output" != *"engines install"* && "$output" != *download* ]]
+    mkdir /opt/serve
+    mount -t tmpfs -o size=2G tmpfs /opt/serve
+    tar --create --file /srv/large.tar --directory /srv/bundle serve-bundle
+    truncate --size=1500M /srv/large.tar
+    try "$INSTALL" --offline /srv/large.tar
+    [[ "$output" == *"/opt/serve: 2 GB are free, the bundle takes 5 GB"* ]]
+    umount /opt/serve
+    rmdir /opt/serve
+    try "$INSTALL" --offline /etc/passwd
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"/etc/passwd is damaged, or no bundle"* ]]
+    [ "$(new_writes)" = "" ]
+    head -c 1M /dev/urandom >/srv/bundle/serve-bundle/more
+    tar --create --sort=name --directory /srv/bundle serve-bundle | head -c 1M >/srv/half.tar
+    try "$INSTALL" --offline /srv/half.tar
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"+ tar --extract"*"/srv/half.tar is damaged, or no bundle"* ]]
+    [ ! -e /opt/serve/bundle ]
     try unshare --net "$INSTALL" --offline /srv/bundle.tar.gz
     [ "$status" -eq 0 ]
     [ "$(systemctl is-active serve@qwen3)" = active ]
@@ -297,8 +404,22 @@ END
     NAME=other MODEL=Qwen/Qwen3-14B try unshare --net "$INSTALL" --offline /srv/bundle.tar.gz
     [ "$status" -eq 2 ]
     [[ "$output" == *"Qwen/Qwen3-14B is not on this host"* ]]
-    try "$INSTALL" --offline /srv/nothing
+    ENGINE=vllm@0.31.0 try unshare --net "$INSTALL" --offline /srv/bundle.tar.gz
     [ "$status" -eq 2 ]
+    [[ "$output" == *"the bundle holds vllm@0.32.0, not vllm@0.31.0"* ]]
+    mv /srv/bundle/serve-bundle/model/one /srv/
+    cp -r /var/lib/serve/data/models/demo-1 /srv/bundle/serve-bundle/model/two
+    pack_bundle two second.tar.gz
+    NAME=other MODEL='' PORT=$((PORT + 1)) try unshare --net "$INSTALL" --offline /srv/second.tar.gz
+    [ "$status" -eq 0 ]
+    [ -e /opt/serve/models/one/config.json ]
+    grep -q '^model: /opt/serve/models/two$' /etc/serve/other.yaml
+}
+
+# A model, a file: what lies in /srv/bundle becomes an archive that says it holds the model.
+pack_bundle() {
+    printf 'RELEASE=vllm@0.32.0\nMODEL=%s\n' "$1" >/srv/bundle/serve-bundle/bundle.env
+    tar --create --gzip --file "/srv/$2" --directory /srv/bundle serve-bundle
 }
 
 @test "no root and no systemd for this user: refused before anything is written" {
@@ -307,6 +428,10 @@ END
     try as_user "$INSTALL"
     [ "$status" -eq 2 ]
     [[ "$output" == *"systemd runs no services for the user tester"* ]]
+    as_user mkdir -p /home/tester/.local/{share,state}/serve # of a serve that pip has installed
+    try as_user env --unset=NAME "$INSTALL" --uninstall
+    [ "$output" = "== install.sh has installed nothing here" ]
+    rmdir /home/tester/.local/{share,state}/serve /home/tester/.local/{share,state,}
     [ "$(new_writes)" = "" ]
 }
 
@@ -323,7 +448,7 @@ END
     [ "$(as_user systemctl --user is-active serve@qwen3)" = active ]
     try as_user "$INSTALL"
     [[ "$output" == *"== nothing to change"* ]]
-    try as_user "$INSTALL" --uninstall
+    try as_user env --unset=NAME "$INSTALL" --uninstall
     [ "$status" -eq 0 ]
     [ "$(find /home/tester -name '*serve*')" = "" ]
 }

@@ -25,6 +25,14 @@ setup() {
     [ "$output" = "<serve><launch><a/b><--preset><eagle3><--port><8000><--speculative-draft-model><a/c><--dry-run>" ]
 }
 
+@test "called by a link, they find what is beside them" {
+    for script in start_server start_server_eagle3 install_service download_model; do
+        ln -s "$DEPLOY/$script.sh" "$BATS_TEST_TMPDIR/bin/$script"
+        MODEL=a/b run "$script"
+        [[ "$output" == "<serve>"*"<a/b>"* ]]
+    done
+}
+
 @test "install_service.sh: a name, a key that is made, the GPUs" {
     NAME=qwen3 MODEL=a/b CUDA_VISIBLE_DEVICES=0,1 run "$DEPLOY/install_service.sh" --tensor-parallel 2
     words="<serve><service><install><qwen3><a/b><--preset><balanced><--port><8000><--api-key><auto>"

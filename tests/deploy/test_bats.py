@@ -13,7 +13,7 @@ import pytest
 from tests.systemd.boot import Boot
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 900.0  # install.bats takes 180 s on two cores
+PATIENCE_S = 900.0  # install.bats takes 260 s on two cores
 
 
 @pytest.mark.parametrize("file", sorted(Path(__file__).parent.glob("*.bats")), ids=lambda file: file.name)

@@ -7,12 +7,26 @@
 # Run again, it changes nothing that is there already.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 
 fail() {
     echo "install.sh: $1" >&2
     echo "  -> $2" >&2
     exit "${3:-2}"
+}
+
+choose_folder() {
+    case ${1:-} in
+        -h | --help)
+            sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+            exit 0
+            ;;
+        -*) fail "$1 is no option" "see install.sh --help" ;;
+    esac
+    (($# <= 1)) || fail "it takes one folder, and not $# words" "put a name with blanks in quotes"
+    folder=$(realpath -m "${1:-$HOME/serve}")
+    mkdir -p "$folder" 2>/dev/null && [[ -w $folder ]] ||
+        fail "$folder is no folder that this user may write to" "name another: install.sh FOLDER"
 }
 
 ignore_settings() { # of uv and pip: everything comes from this folder
@@ -28,20 +42,28 @@ check_host() {
 }
 
 bring_python() {
+    local each
     if [[ -d $here/python ]]; then
         export UV_PYTHON_INSTALL_DIR=$folder/python
-        if [[ ! -d $folder/python ]]; then
+        mkdir -p "$folder/python"
+        for each in "$here/python"/*; do
+            [[ ! -e $folder/python/${each##*/} && ! -L $folder/python/${each##*/} ]] || continue
             rm -rf "$folder/python.part"
-            cp -R "$here/python" "$folder/python.part"
-            mv "$folder/python.part" "$folder/python"
-        fi
+            cp -R "$each" "$folder/python.part"
+            mv "$folder/python.part" "$folder/python/${each##*/}"
+        done
     elif ! "$here/uv" python find --quiet "$PYTHON" >/dev/null 2>&1; then
         fail "this host has no Python $PYTHON" "install it from your distribution's packages, then run this again"
     fi
 }
 
+version_of() {
+    "$1" -c 'import platform; print(platform.python_version())' 2>/dev/null || true
+}
+
 install_serve() {
-    [[ -x $folder/venv/bin/python ]] || "$here/uv" venv --quiet --clear --python "$PYTHON" "$folder/venv"
+    [[ $(version_of "$folder/venv/bin/python"). == "$PYTHON".* ]] ||
+        "$here/uv" venv --quiet --clear --python "$PYTHON" "$folder/venv"
     "$here/uv" pip install --quiet --python "$folder/venv/bin/python" --no-deps --require-hashes --compile-bytecode \
         --no-index --find-links "$here/wheels/serve" --requirements "$here/serve.txt"
     mkdir -p "$folder/bin"
@@ -62,11 +84,9 @@ install_model() {
 }
 
 main() {
+    choose_folder "$@"
     # shellcheck source=/dev/null # written when the bundle is packed
     source "$here/bundle.env"
-    folder=${1:-$HOME/serve}
-    mkdir -p "$folder"
-    folder=$(cd "$folder" && pwd)
     ignore_settings
     export UV_CACHE_DIR=$folder/cache # beside what is installed, to be linked and not copied
     trap 'rm -rf "$folder/cache"' EXIT
