@@ -37,8 +37,8 @@ class Unreachable(ServeError):  # noqa: N818 - as it reads where it is caught
 class Hub(Protocol):
     """One hub, through its own client.
 
-    Each method but `there_bytes` and `settle` raises `Passing` where another try may help, and a ServeError where none
-    will.
+    Each method but `partial_bytes` and `settle` raises `Passing` where another try may help, and a ServeError where
+    none will.
     """
 
     address: str
@@ -52,8 +52,8 @@ class Hub(Protocol):
     def fetch(self, repository: Repository, file: File, to: Path | None) -> None:
         """Bring one file to its place, going on where an earlier try ended; its size and hash are the hub's then."""
 
-    def there_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
-        """How much of a file lies on this host, whole or not."""
+    def partial_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
+        """How much an earlier try has left of a file that is not in its place."""
 
     def settle(self, repository: Repository, to: Path | None) -> None:
         """All files are there: what the client keeps beside them is written, what earlier tries left is cleared."""

@@ -31,7 +31,7 @@ from launcher.models.repository import BLOCK_BYTES, File, Repository
 
 PARTIAL = ".incomplete"
 FIRST_ERROR, BUSY, SERVER_ERROR = 400, (408, 429), 500
-BROKEN = (httpx2.TransportError, httpx2.StreamError)
+BROKEN = (httpx2.RequestError, httpx2.StreamError, httpx2.InvalidURL)
 
 
 class HuggingFace:
@@ -76,10 +76,8 @@ class HuggingFace:
                         self._resume(repository, file, _partial(repository, file, to), blob)
                     _link(blob, place)
 
-    def there_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
+    def partial_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
         """See `Hub`."""
-        if file.fits(self.place(repository, to) / file.path):
-            return file.size_bytes
         partial = _partial(repository, file, to)
         others = partial.parent.glob(f"{file.name}.*{PARTIAL}") if file.chunked else ()
         return min(file.size_bytes, max(map(_size_bytes, (partial, *others))))

@@ -68,11 +68,11 @@ class ModelScope:
                 file_size=file.size_bytes,
             )
 
-    def there_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
+    def partial_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
         """See `Hub`."""
         place = self.place(repository, to) / file.path
         with contextlib.suppress(OSError):
-            return file.size_bytes if file.fits(place) else place.with_name(place.name + PARTIAL).stat().st_size
+            return min(file.size_bytes, place.with_name(place.name + PARTIAL).stat().st_size)
         return 0
 
     def settle(self, repository: Repository, to: Path | None) -> None:

@@ -85,18 +85,28 @@ def pull(wanted: Wanted, observer: Observer) -> Pulled:
     there = _Waiting(hub, repository, wanted.to, observer)
     with store.alone(place, there):
         there.over()
-        before_bytes = there.bytes()
-        _room(place, repository.size_bytes - before_bytes)
+        before = store.written_down(place)
+        files = [file for file in repository.files if not _right(file, place / file.path, before)]
+        left_bytes = sum(file.size_bytes - hub.partial_bytes(repository, file, wanted.to) for file in files)
+        _room(place, left_bytes)
+        for file in files:
+            (place / file.path).unlink(missing_ok=True)  # its size would pass for the one that is to come
         store.write_down(repository, place, wanted.to)
-        fetch(
-            hub,
-            repository,
-            [file for file in repository.files if not file.fits(place / file.path)],
-            wanted.to,
-            observer,
-        )
+        fetch(hub, repository, files, wanted.to, observer)
         hub.settle(repository, wanted.to)
-    return Pulled(repository, place, repository.size_bytes - before_bytes)
+    return Pulled(repository, place, left_bytes)
+
+
+def _right(file: File, path: Path, before: Repository | None) -> bool:
+    """Whether a file of this host is that of the hub: by its size, and what is known of its content, or by reading it.
+
+    A link of Hugging Face's cache leads to a content that is named by its hash.
+    """
+    if not file.fits(path):
+        return False
+    if path.resolve().name == file.name or (before and any(each.same(file) for each in before.files)):
+        return True
+    return file.fault(path) is None
 
 
 def _complete(wanted: Wanted) -> Pulled | None:
@@ -150,7 +160,7 @@ def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, 
     work: queue.SimpleQueue[File] = queue.SimpleQueue()
     for file in sorted(files, key=lambda each: -each.size_bytes):
         work.put(file)
-    told: queue.SimpleQueue[str | Exception | None] = queue.SimpleQueue()
+    told: queue.SimpleQueue[str | Exception | File] = queue.SimpleQueue()
     over = threading.Event()
 
     def carry() -> None:
@@ -158,16 +168,16 @@ def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, 
             while not over.is_set():
                 told.put(_outcome(hub, repository, work.get_nowait(), to, told.put))
 
-    rest_bytes = repository.size_bytes - sum(file.size_bytes for file in files)
+    left = set(files)
 
     def there_bytes() -> int:
-        return rest_bytes + sum(hub.there_bytes(repository, file, to) for file in files)
+        left_bytes = sum(file.size_bytes - hub.partial_bytes(repository, file, to) for file in left)
+        return repository.size_bytes - left_bytes
 
     observer.begin(repository.name, repository.size_bytes, there_bytes())
     try:
         for _ in range(min(WORKERS, len(files))):
             threading.Thread(target=carry, daemon=True).start()
-        left = len(files)
         while left:
             try:
                 event = told.get(timeout=SHOW_S)
@@ -176,8 +186,8 @@ def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, 
                 continue
             if isinstance(event, Exception):
                 raise event
-            if event is None:
-                left -= 1
+            if isinstance(event, File):
+                left.discard(event)
             else:
                 observer.note(event)
         observer.progress(there_bytes())
@@ -188,20 +198,27 @@ def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, 
 
 def _outcome(
     hub: Hub, repository: Repository, file: File, to: Path | None, note: Callable[[str], None]
-) -> Exception | None:
-    """Fetches one file; None if that went well."""
+) -> Exception | File:
+    """Fetches one file; gives it, or what went wrong: the thread that waits would not hear of what is raised here."""
+    what = f"{file.path} of {repository.name}"
 
     def attempt() -> None:
         hub.fetch(repository, file, to)
 
     def there_bytes() -> int:
-        return hub.there_bytes(repository, file, to)
+        return hub.partial_bytes(repository, file, to)
 
     try:
-        _persist(attempt, there_bytes, f"{file.path} of {repository.name}", hub.address, note)
-    except (ServeError, OSError) as error:
+        _persist(attempt, there_bytes, what, hub.address, note)
+    except ServeError as error:
         return error
-    return None
+    except OSError as error:
+        error.filename = error.filename or str(hub.place(repository, to) / file.path)  # a full disk names no file
+        return error
+    except Exception as error:  # noqa: BLE001 - of a client, whatever it meets
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        return ServeError(f"{what} cannot be fetched: {reason}", where=hub.address, code=FAILED)
+    return file
 
 
 def _persist(
@@ -250,7 +267,13 @@ class _Waiting:
         self._begun = False
 
     def bytes(self) -> int:
-        return sum(self._hub.there_bytes(self._repository, file, self._to) for file in self._repository.files)
+        place = self._hub.place(self._repository, self._to)
+        return sum(
+            file.size_bytes
+            if file.fits(place / file.path)
+            else self._hub.partial_bytes(self._repository, file, self._to)
+            for file in self._repository.files
+        )
 
     def __call__(self) -> None:
         if not self._begun:

@@ -60,6 +60,10 @@ class File:
         """Under which Hugging Face's cache keeps the content: its hash, which is the entity tag of the file too."""
         return self.sha256 or self.blob_sha1 or ""
 
+    def same(self, other: File) -> bool:
+        """Whether it is that file with that content, as far as the hub tells hashes."""
+        return bool(self.name) and (self.path, self.name) == (other.path, other.name)
+
     def hash(self) -> Hash:
         """A fresh hash of the kind that the hub told; git's begins with a header."""
         if self.sha256 or not self.blob_sha1:

@@ -69,6 +69,11 @@ def write_down(repository: Repository, place: Path, to: Path | None) -> None:
     write_whole(path, json.dumps(record, indent=1))
 
 
+def written_down(place: Path) -> Repository | None:
+    """What the last pull into a folder wrote down of it."""
+    return next((each.repository for each in _written_down() if each.place == place), None)
+
+
 @contextlib.contextmanager
 def alone(place: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Keeps every other pull, check and removal of the same files waiting; the kernel gives the lock back of who dies.
@@ -145,7 +150,9 @@ def _remove_cached(stored: Stored) -> None:
     if stored.hub == HUGGINGFACE:
         from huggingface_hub import scan_cache_dir  # noqa: PLC0415 - half a second, to remove alone
 
-        scan_cache_dir(checkpoint.cache()).delete_revisions(stored.commit).execute()
+        found = scan_cache_dir(checkpoint.cache())
+        ours = frozenset(repo for repo in found.repos if repo.repo_path == home.resolve())  # commits of others may be
+        dataclasses.replace(found, repos=ours).delete_revisions(stored.commit).execute()  # named the same
     if stored.place.is_dir():
         shutil.rmtree(stored.place)
     if stored.hub == HUGGINGFACE and home.is_dir() and not any(home.glob("snapshots/*")):

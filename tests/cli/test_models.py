@@ -362,6 +362,71 @@ def test_a_pull_mends_what_has_the_wrong_size(hub: Hub, models: Callable[..., Re
     assert hub.sent("") == len(LARGE)
 
 
+BROKEN = {
+    "redirects without end": Fault("status", BIG, times=10**6, status=302, headers={"Location": "?again"}),
+    "no gzip": Fault("status", BIG, times=10**6, status=200, headers={"Content-Encoding": "gzip"}),
+    "an address that is none": Fault("status", BIG, times=10**6, status=302, headers={"Location": "http://[bad"}),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN.keys())
+def test_what_no_client_expects_ends_with_an_error(serve: Program, hub: Hub, fault: Fault) -> None:
+    hub.faults = [Fault(**vars(fault))]
+    code = "import launcher.models.pull as p; p.LONGEST_WAIT_S = 0; from launcher.cli.app import main; main()"
+    words = [sys.executable, "-c", code, "models", "pull", "org/model"]
+    variables = serve.environment(environment(hub, serve))
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    said = "model-00001.safetensors of org/model: " in done.stderr
+    assert (done.returncode, said, "Traceback" in done.stderr) == (1, True, False), done.stderr
+
+
+def test_a_file_beyond_what_plain_http_brings_is_told(
+    serve: Program, hub: Hub, models: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import huggingface_hub.constants as c; c.MAX_HTTP_DOWNLOAD_SIZE = 10**7\n"
+    )
+    result = models("pull", "org/model", PYTHONPATH=os.pathsep.join([str(tmp_path), *serve.path]))
+    assert (result.code, "00001.safetensors of org/model cannot be fetched" in result.err) == (1, True), result.err
+    assert hub.sent("00001") == 0
+
+
+def test_a_full_disk_is_told_with_its_file(serve: Program, hub: Hub) -> None:
+    """A limit of the size of files ends a write as a full disk does."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**7, 10**7)); "
+        "from launcher.cli.app import main; main()"
+    )
+    words = [sys.executable, "-c", code, "models", "pull", "org/model"]
+    variables = serve.environment(environment(hub, serve))
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert (done.returncode, "model-00001.safetensors: File too large" in done.stderr) == (1, True), done.stderr
+
+
+@pytest.mark.parametrize("words", [("--to", "here"), ("--source", "modelscope")])
+def test_a_file_of_the_same_size_that_was_uploaded_anew_is_fetched(
+    hub: Hub, models: Callable[..., Result], words: tuple[str, ...]
+) -> None:
+    pull = ("pull", "org/model", *words, "--json")
+    folder = Path(ok(models(*pull))[0]["folder"])
+    hub.repositories["org/model"].files["model-00002.safetensors"] = LARGE[2 * MB : 4 * MB]
+    hub.repositories["org/model"].commit = "d" * 40
+    hub.seen.clear()
+    assert ok(models(*pull))[0]["fetched_bytes"] == 2 * MB == hub.sent("")
+    assert (folder / "model-00002.safetensors").read_bytes() == LARGE[2 * MB : 4 * MB]
+    assert ok(models(*pull))[0]["fetched_bytes"] == 0
+
+
+def test_a_removal_leaves_models_whose_commit_is_named_the_same(hub: Hub, models: Callable[..., Result]) -> None:
+    others = [f"org/other{number}" for number in range(6)]
+    hub.repositories |= {name: Repository({"config.json": CONFIG, "model.bin": b"w"}) for name in others}
+    for name in (*others, "org/model"):
+        ok(models("pull", name, "--json"))
+    assert models("rm", "org/model").code == 0
+    left = ok(models("list", "--json"))
+    assert [(row["model"], row["missing"]) for row in left] == [(name, []) for name in others]
+
+
 def test_verify_of_what_nobody_wrote_down(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
     variables = serve.environment(environment(hub, serve))
     code = "import huggingface_hub as h; print(h.snapshot_download('org/model', ignore_patterns=['original/*']))"
