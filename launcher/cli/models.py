@@ -129,7 +129,7 @@ def verify(
     watch = transfer.observer(json=json)
     reports, wrong = [], 0
     for stored in store.find(model, revision, source):
-        with store.alone(stored.place, _wait):
+        with store.alone(stored.place, stored.to, _wait):
             checked = verifying.check(stored, watch)
             faults = [f"{file.path} {fault}" for file, fault in checked.faults]
             if faults and repair:
@@ -157,7 +157,7 @@ def rm(model: Reference, revision: Revision = None, source: Source = None, json:
 
     rows = []
     for stored in store.find(model, revision, source):
-        with store.alone(stored.place, _wait):
+        with store.alone(stored.place, stored.to, _wait):
             row = _row(stored)
             store.remove(stored)
         rows.append(row)

@@ -49,8 +49,11 @@ class Hub(Protocol):
     def place(self, repository: Repository, to: Path | None) -> Path:
         """The folder where the files lie, in the end: in the cache of the hub's client, or `to`."""
 
-    def fetch(self, repository: Repository, file: File, to: Path | None) -> None:
-        """Bring one file to its place, going on where an earlier try ended; its size and hash are the hub's then."""
+    def fetch(self, repository: Repository, file: File, to: Path | None, *, anew: bool = False) -> None:
+        """Bring one file to its place, going on where an earlier try ended; its size and hash are the hub's then.
+
+        With `anew` what lies there is known to be wrong. It stays until all of the right one has come.
+        """
 
     def partial_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
         """How much an earlier try has left of a file that is not in its place."""

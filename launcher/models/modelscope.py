@@ -55,7 +55,7 @@ class ModelScope:
         newer = base / "models" / f"{owner}--{name}" / "snapshots" / repository.commit
         return next((folder for folder in older if folder.is_dir() and any(folder.iterdir())), newer)
 
-    def fetch(self, repository: Repository, file: File, to: Path | None) -> None:
+    def fetch(self, repository: Repository, file: File, to: Path | None, *, anew: bool = False) -> None:
         """See `Hub`."""
         with self._told(repository.name, repository.revision):
             self._api.download_file(
@@ -64,6 +64,7 @@ class ModelScope:
                 file.path,
                 revision=repository.revision,
                 local_dir=to,
+                force=anew,
                 expected_sha256=file.sha256,
                 file_size=file.size_bytes,
             )

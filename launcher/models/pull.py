@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import shutil
 import threading
@@ -75,6 +76,8 @@ def pull(wanted: Wanted, observer: Observer) -> Pulled:
         observer.note(f"{error.what}; what was pulled before is complete")
         return known
     repository = replace(everything, files=needed(everything.files, wanted.include))
+    if not repository.files:
+        raise ServeError(f"model {wanted.name!r} holds no files", where=hub.address, fix="check the spelling")
     place = hub.place(repository, wanted.to)
     left_out = len(everything.files) - len(repository.files)
     observer.note(
@@ -83,18 +86,45 @@ def pull(wanted: Wanted, observer: Observer) -> Pulled:
         + (f"; {left_out} that engines do not need stay there" if left_out else "")
     )
     there = _Waiting(hub, repository, wanted.to, observer)
-    with store.alone(place, there):
+    with store.alone(place, wanted.to, there):
         there.over()
         before = store.written_down(place)
+        if wanted.to:
+            _refuse_mixing(repository, wanted.to, before)
         files = [file for file in repository.files if not _right(file, place / file.path, before)]
         left_bytes = sum(file.size_bytes - hub.partial_bytes(repository, file, wanted.to) for file in files)
         _room(place, left_bytes)
         for file in files:
             (place / file.path).unlink(missing_ok=True)  # its size would pass for the one that is to come
-        store.write_down(repository, place, wanted.to)
+        store.write_down(_with(repository, everything, before), place, wanted.to)
         fetch(hub, repository, files, wanted.to, observer)
         hub.settle(repository, wanted.to)
     return Pulled(repository, place, left_bytes)
+
+
+def _refuse_mixing(repository: Repository, to: Path, before: Repository | None) -> None:
+    """A folder of the user's is filled, or brought up to date, but nothing in it is lost and no two models share it."""
+    if before is None:
+        foreign = [file for file in repository.files if os.path.lexists(to / file.path)]
+        foreign = [file for file in foreign if file.fault(to / file.path)]
+        if foreign:
+            raise ServeError(
+                f"holds files that are not of {repository.name}, such as {foreign[0].path}",
+                where=str(to),
+                fix="choose an empty folder",
+            )
+    elif (before.hub, before.name) != (repository.hub, repository.name):
+        raise ServeError(
+            f"holds {before.name} of {TITLES[before.hub]}: two models do not fit one folder",
+            where=str(to),
+            fix="choose an empty folder",
+        )
+
+
+def _with(repository: Repository, everything: Repository, before: Repository | None) -> Repository:
+    """With what earlier pulls brought and the hub still lists: a pull of some files takes none away."""
+    known = set(before.files) - set(repository.files) if before else ()
+    return replace(repository, files=(*repository.files, *(file for file in everything.files if file in known)))
 
 
 def _right(file: File, path: Path, before: Repository | None) -> bool:
@@ -148,7 +178,9 @@ def _look(source: str, wanted: Wanted, observer: Observer) -> tuple[Hub, Reposit
     return hub, _persist(ask, lambda: 0, what, hub.address, observer.note, LOOKS)
 
 
-def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, observer: Observer) -> None:
+def fetch(
+    hub: Hub, repository: Repository, files: list[File], to: Path | None, observer: Observer, *, anew: bool = False
+) -> None:
     """Fetches files side by side, the largest first, while the observer hears how far they are.
 
     The threads are daemons: Ctrl-C does not wait for a hub, and what they hold is the kernel's to give back.
@@ -166,7 +198,7 @@ def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, 
     def carry() -> None:
         with contextlib.suppress(queue.Empty):
             while not over.is_set():
-                told.put(_outcome(hub, repository, work.get_nowait(), to, told.put))
+                told.put(_outcome(hub, repository, work.get_nowait(), to, told.put, anew=anew))
 
     left = set(files)
 
@@ -197,13 +229,13 @@ def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, 
 
 
 def _outcome(
-    hub: Hub, repository: Repository, file: File, to: Path | None, note: Callable[[str], None]
+    hub: Hub, repository: Repository, file: File, to: Path | None, note: Callable[[str], None], *, anew: bool
 ) -> Exception | File:
     """Fetches one file; gives it, or what went wrong: the thread that waits would not hear of what is raised here."""
     what = f"{file.path} of {repository.name}"
 
     def attempt() -> None:
-        hub.fetch(repository, file, to)
+        hub.fetch(repository, file, to, anew=anew)
 
     def there_bytes() -> int:
         return hub.partial_bytes(repository, file, to)

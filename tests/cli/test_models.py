@@ -427,6 +427,108 @@ def test_a_removal_leaves_models_whose_commit_is_named_the_same(hub: Hub, models
     assert [(row["model"], row["missing"]) for row in left] == [(name, []) for name in others]
 
 
+@BOTH
+def test_one_folder_by_two_names(serve: Program, hub: Hub, models: Callable[..., Result], source: str) -> None:
+    (serve.folder / "here").mkdir()
+    (serve.folder / "link").symlink_to("here")
+    hub.faults = [Fault("slow", BIG, rate=4 * MB)]
+    with started(serve, hub, "pull", "org/model", "--source", source, "--to", "link") as first:
+        until(lambda: unfinished(serve))
+        second = models("pull", "org/model", "--source", source, "--to", "here")
+        assert (second.code, "waiting for it" in second.err) == (0, True), second.err
+        assert first.wait(PATIENCE_S) == 0
+    complete(serve.folder / "here")
+    assert hub.sent("") == sum(map(len, NEEDED.values()))
+    assert models("where", "link").out.strip() == str(serve.folder / "here")
+
+
+def test_files_of_one_content_in_a_folder(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    hub.repositories["org/model"].files |= {f"model-0000{number}.safetensors": LARGE[: 4 * MB] for number in range(6)}
+    ok(models("pull", "org/model", "--to", "here", "--json"))
+    for number in range(6):
+        assert (serve.folder / "here" / f"model-0000{number}.safetensors").read_bytes() == LARGE[: 4 * MB]
+    assert hub.sent("") >= 24 * MB
+    assert not unfinished(serve)
+
+
+@BOTH
+def test_a_folder_with_files_of_others_is_refused(
+    serve: Program, hub: Hub, models: Callable[..., Result], source: str
+) -> None:
+    (serve.folder / "mine").mkdir()
+    config = serve.folder / "mine" / "config.json"
+    config.write_text("precious")
+    refused = models("pull", "org/model", "--source", source, "--to", "mine")
+    assert (refused.code, "files that are not of org/model, such as config.json" in refused.err) == (2, True)
+    assert config.read_text() == "precious"
+    hub.repositories["org/other"] = Repository({"other.bin": b"w"})
+    ok(models("pull", "org/model", "--source", source, "--to", "here", "--json"))
+    refused = models("pull", "org/other", "--source", source, "--to", "here")
+    assert (refused.code, "two models do not fit one folder" in refused.err) == (2, True), refused.err
+    complete(serve.folder / "here")
+
+
+def test_a_folder_that_the_client_filled_is_taken_over(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    code = "import huggingface_hub as h; h.snapshot_download('org/model', local_dir='here', allow_patterns='model*')"
+    variables = serve.environment(environment(hub, serve))
+    subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, check=True, cwd=serve.folder)
+    hub.seen.clear()
+    row = ok(models("pull", "org/model", "--to", "here", "--json"))[0]
+    assert (row["fetched_bytes"], hub.sent("00001")) == (len(CONFIG) + 2, 0)
+
+
+def test_some_files_pulled_again_take_none_away(models: Callable[..., Result]) -> None:
+    ok(models("pull", "org/model", "--json"))
+    ok(models("pull", "org/model", "--include", "*.json", "--json"))
+    whole = ok(models("list", "--json"))[0]
+    assert whole["size_bytes"] == sum(map(len, NEEDED.values()))
+
+
+@BOTH
+@pytest.mark.parametrize("to", [False, True])
+def test_a_repair_that_fails_takes_nothing_and_follows_no_link(
+    serve: Program, hub: Hub, models: Callable[..., Result], source: str, to: bool
+) -> None:
+    words = ("pull", "org/model", "--source", source, *(("--to", "here") if to else ()), "--json")
+    folder = Path(ok(models(*words))[0]["folder"])
+    config, tokenizer = folder / "config.json", folder / "tokenizer.json"
+    tokenizer.resolve().write_bytes(b"[]")
+    if to:
+        elsewhere = serve.folder / "elsewhere.json"
+        config.rename(elsewhere)
+        elsewhere.write_bytes(b"x" * len(CONFIG))
+        config.symlink_to(elsewhere)
+    gone = {"X-Error-Code": "EntryNotFound"}
+    hub.faults = [Fault("status", "(resolve|FilePath=).*tokenizer", times=10**6, status=404, headers=gone)]
+    assert models("verify", "org/model", "--repair").code != 0
+    assert tokenizer.read_bytes() == b"[]"
+    hub.faults.clear()
+    assert models("verify", "org/model", "--repair").code == 0
+    complete(folder)
+    assert not to or elsewhere.read_bytes() == b"x" * len(CONFIG)
+
+
+def test_a_pull_that_was_killed_before_its_first_file_is_seen_and_removed(
+    serve: Program, hub: Hub, models: Callable[..., Result]
+) -> None:
+    shards = {f"model-1000{number}.safetensors": LARGE[number : 2 * MB + number] for number in range(9)}
+    hub.repositories["org/model"] = Repository({"config.json": CONFIG, **shards})
+    hub.faults = [Fault("slow", "cdn", times=100, rate=MB // 10)]
+    with started(serve, hub, "pull", "org/model") as process:
+        until(lambda: partial_bytes(serve) > 10000)
+        process.kill()
+    assert len(ok(models("list", "--json"))[0]["missing"]) == 10
+    assert models("rm", "org/model").code == 0
+    assert not unfinished(serve)
+    assert not list(serve.folder.rglob("models--*/*"))
+
+
+def test_a_repository_without_files_is_refused(hub: Hub, models: Callable[..., Result]) -> None:
+    hub.repositories["org/empty"] = Repository({})
+    refused = models("pull", "org/empty")
+    assert (refused.code, "holds no files" in refused.err) == (2, True)
+
+
 def test_verify_of_what_nobody_wrote_down(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
     variables = serve.environment(environment(hub, serve))
     code = "import huggingface_hub as h; print(h.snapshot_download('org/model', ignore_patterns=['original/*']))"
