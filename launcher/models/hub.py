@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from launcher.errors import FAILED, ServeError
+from launcher.models.checkpoint import bad_token, no_hub
 from launcher.models.repository import File, Repository
 
 HUGGINGFACE, MODELSCOPE = "huggingface", "modelscope"
@@ -60,6 +63,30 @@ class Hub(Protocol):
 
     def settle(self, repository: Repository, to: Path | None) -> None:
         """All files are there: what the client keeps beside them is written, what earlier tries left is cleared."""
+
+
+@contextlib.contextmanager
+def answered(address: str, token: str, known: type[Exception], *odd: type[Exception]) -> Iterator[None]:
+    """Within, a client reads a hub's answers: where it stumbles over them, they were not a hub's.
+
+    Args:
+        address: of the hub.
+        token: the variable that holds the user's.
+        known: the client's own errors, which say more.
+        odd: further errors that mean such an answer.
+
+    Raises:
+        ServeError: the client stumbled.
+    """
+    stumbled: tuple[type[Exception], ...] = (ValueError, KeyError, TypeError, AttributeError, *odd)
+    try:
+        yield
+    except known:
+        raise
+    except UnicodeEncodeError:
+        raise bad_token(token) from None
+    except stumbled:
+        raise no_hub(address) from None
 
 
 def named(hub: str) -> Hub:

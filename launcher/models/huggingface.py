@@ -27,12 +27,14 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers, disable_progre
 from launcher.errors import FAILED, ServeError
 from launcher.files import write_whole
 from launcher.models.checkpoint import refusal
-from launcher.models.hub import HUGGINGFACE, Passing, Unreachable
+from launcher.models.hub import HUGGINGFACE, Passing, Unreachable, answered
 from launcher.models.repository import BLOCK_BYTES, File, Repository
 
 PARTIAL = ".incomplete"
 FIRST_ERROR, BUSY, SERVER_ERROR = 400, (408, 429), 500
 BROKEN = (httpx2.RequestError, httpx2.StreamError, httpx2.InvalidURL)
+
+ODD = (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.DecodingError, httpx2.InvalidURL)
 
 
 class HuggingFace:
@@ -47,7 +49,10 @@ class HuggingFace:
 
     def look(self, name: str, revision: str | None) -> Repository:
         """See `Hub`; a gated repository is asked whether it lets us in."""
-        with self._told(name, revision, whole_repository=True):
+        with (
+            self._told(name, revision, whole_repository=True),
+            answered(self.address, "HF_TOKEN", errors.HFValidationError, *ODD),
+        ):
             about = self._api.model_info(name, revision=revision)
             if about.gated:
                 self._api.auth_check(name)

@@ -136,7 +136,10 @@ class Repository:
         """A repository as `dataclasses.asdict` wrote it down.
 
         Raises:
-            KeyError, TypeError: it is not one.
+            KeyError, TypeError, ServeError: it is not one.
         """
         files = tuple(File(**file) for file in record["files"])
-        return cls(record["hub"], record["name"], record["revision"], record["commit"], files)
+        texts = [record[key] for key in ("hub", "name", "revision", "commit")]
+        if not all(isinstance(text, str) for text in texts) or not all(type(file.size_bytes) is int for file in files):
+            raise TypeError
+        return cls(texts[0], texts[1], texts[2], texts[3], files)

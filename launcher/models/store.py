@@ -198,9 +198,9 @@ def _written_down() -> Iterator[Stored]:
             record = json.loads(path.read_text(encoding="utf-8"))
             repository, place = Repository.of_record(record), Path(record["place"])
             to = Path(record["to"]) if record["to"] else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, ServeError):
             continue  # not ours, or of another release
-        if place.is_dir():
+        if repository.hub in TITLES and place.is_dir():
             yield Stored(repository.hub, repository.name, repository.commit, place, to, repository)
 
 

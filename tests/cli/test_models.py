@@ -529,6 +529,55 @@ def test_a_repository_without_files_is_refused(hub: Hub, models: Callable[..., R
     assert (refused.code, "holds no files" in refused.err) == (2, True)
 
 
+ODD = {
+    "a page": Fault("status", "", times=10**6, status=200, body="<html>Sign in</html>"),
+    "an object": Fault("status", "", times=10**6, status=200),
+    "a list": Fault("status", "", times=10**6, status=200, body="[]"),
+    "a circle": Fault("status", "", times=10**6, status=302, headers={"Location": "?again"}),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("fault", ODD.values(), ids=ODD.keys())
+def test_what_does_not_answer_as_a_hub(hub: Hub, models: Callable[..., Result], source: str, fault: Fault) -> None:
+    hub.faults = [Fault(**vars(fault))]
+    result = models("pull", "org/model", "--source", source)
+    if fault.body == "{}" and source == "modelscope" and fault.status == 200:  # its client reads that as no files
+        assert (result.code, "holds no files" in result.err) == (2, True), result.err
+    else:
+        assert (result.code, f"{hub.address}: does not answer as a hub does" in result.err) == (1, True), result.err
+
+
+@BOTH
+def test_tokens_that_are_none(models: Callable[..., Result], source: str) -> None:
+    name = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}[source]
+    assert "no token has" in models("pull", "org/model", "--source", source, **{name: "hf_ключ"}).err
+
+
+def test_a_token_that_is_not_accepted_is_told(hub: Hub, models: Callable[..., Result]) -> None:
+    hub.repositories["org/private"] = Repository(dict(FILES), access="private")
+    assert "does not accept the token" in models("pull", "org/private", HF_TOKEN="hf_old").err  # noqa: S106
+    assert "does not accept" not in models("pull", "org/nothing", HF_TOKEN=TOKEN).err
+
+
+def test_damaged_records_are_passed_over(serve: Program, models: Callable[..., Result]) -> None:
+    folder = ok(models("pull", "org/model", "--json"))[0]["folder"]
+    record = next(serve.home.rglob("pulled/*.json"))
+    right = json.loads(record.read_text())
+    wrong = [
+        [],
+        right | {"name": 5},
+        right | {"place": 5},
+        right | {"hub": "x"},
+        right | {"files": [right["files"][0] | {"path": "../../x"}]},
+        right | {"files": [right["files"][0] | {"size_bytes": "5"}]},
+    ]
+    for each in wrong:
+        record.write_text(json.dumps(each))
+        listed = ok(models("list", "--json"))
+        assert [(row["folder"], row["pulled"]) for row in listed] == [(folder, False)]
+
+
 def test_verify_of_what_nobody_wrote_down(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
     variables = serve.environment(environment(hub, serve))
     code = "import huggingface_hub as h; print(h.snapshot_download('org/model', ignore_patterns=['original/*']))"
