@@ -41,12 +41,17 @@ def cut(folder: Path, name: str, fix: str = "fetch the model again") -> list[Ser
 
 def missing(folder: Path) -> str:
     """Which weights are not there, as the end of a sentence; empty if all are, whole or not."""
-    shards = _listed(folder)
-    lacking = [shard for shard in shards if not (folder / shard).is_file()]
-    if lacking:
-        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        return f"lacks {lacking[0]}{more}, which its index lists"
-    return "" if shards or any(next(folder.glob(pattern), None) for pattern in WEIGHTS) else "holds no weights"
+    if why := lacks(folder):
+        return why
+    held = _listed(folder) or any(next(folder.glob(pattern), None) for pattern in WEIGHTS)
+    return "" if held else "holds no weights"
+
+
+def lacks(folder: Path) -> str:
+    """Which weights an index lists in vain, as the end of a sentence; empty if none."""
+    lacking = [shard for shard in _listed(folder) if not (folder / shard).is_file()]
+    more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    return f"lacks {lacking[0]}{more}, which its index lists" if lacking else ""
 
 
 def _incomplete(name: str, where: Path, what: str, fix: str = "fetch the model again") -> ServeError:

@@ -31,6 +31,7 @@ from launcher.models.hub import HUGGINGFACE, Passing, Unreachable, answered
 from launcher.models.repository import BLOCK_BYTES, File, Repository
 
 PARTIAL = ".incomplete"
+LOOK_S = 30.0  # an answer takes one; the client itself would wait for ever
 FIRST_ERROR, BUSY, SERVER_ERROR = 400, (408, 429), 500
 BROKEN = (httpx2.RequestError, httpx2.StreamError, httpx2.InvalidURL)
 
@@ -53,7 +54,7 @@ class HuggingFace:
             self._told(name, revision, whole_repository=True),
             answered(self.address, "HF_TOKEN", errors.HFValidationError, *ODD),
         ):
-            about = self._api.model_info(name, revision=revision)
+            about = self._api.model_info(name, revision=revision, timeout=LOOK_S)
             if about.gated:
                 self._api.auth_check(name)
             commit = str(about.sha)

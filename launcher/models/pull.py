@@ -8,14 +8,14 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from launcher.errors import FAILED, ServeError
+from launcher.models import complete, store
 from launcher.models import hub as hubs
-from launcher.models import store
 from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES, Hub, Passing, Unreachable
 from launcher.models.needed import needed
 from launcher.models.repository import File, Repository
@@ -54,20 +54,61 @@ class Pulled:
         repository: with the files that belong to it.
         place: the folder that holds them.
         fetched_bytes: how many were not on this host before.
+        lacks: which weights its index lists that its hub has not got, as the end of a sentence; empty if it has all.
     """
 
     repository: Repository
     place: Path
     fetched_bytes: int
+    lacks: str = ""
 
 
-def pull(wanted: Wanted, observer: Observer) -> Pulled:
-    """Fetch a model; what is there already stays, and a part of a file is gone on with.
+@dataclass(frozen=True)
+class Found:
+    """A model that a hub has for this user.
+
+    Attributes:
+        wanted: what was asked for.
+        hub: which has it.
+        everything: all its files.
+        repository: those to fetch.
+    """
+
+    wanted: Wanted
+    hub: Hub
+    everything: Repository
+    repository: Repository
+
+    @property
+    def place(self) -> Path:
+        """The folder of its files."""
+        return self.hub.place(self.repository, self.wanted.to)
+
+
+def pull(models: list[Wanted], observer: Observer) -> Iterator[Pulled]:
+    """Fetch models, one after the other; what is there already stays, and a part of a file is gone on with.
+
+    All of them are looked at before the first is fetched.
 
     Raises:
-        ServeError: no hub has it for this user, the disk has no room, or a file did not arrive as the hub lists it.
+        ServeError: no hub has one for this user, the disk has no room, or a file did not arrive as the hub lists it.
         OSError: a folder cannot be written.
     """
+    found = [_find(each, observer) for each in models]
+    needs: dict[int, tuple[Path, int]] = {}
+    for each in found:
+        if isinstance(each, Found):
+            folder = _there(each.place)
+            disk = folder.stat().st_dev
+            needs[disk] = (folder, needs.get(disk, (folder, 0))[1] + _left_bytes(each))
+    for folder, need_bytes in needs.values():
+        _room(folder, need_bytes)
+    for each in found:
+        yield _bring(each, observer) if isinstance(each, Found) else each
+
+
+def _find(wanted: Wanted, observer: Observer) -> Found | Pulled:
+    """What a hub says of a model; where none answers, what an earlier pull brought."""
     try:
         hub, everything = look(wanted, observer)
     except Unreachable as error:
@@ -78,13 +119,18 @@ def pull(wanted: Wanted, observer: Observer) -> Pulled:
     repository = replace(everything, files=needed(everything.files, wanted.include))
     if not repository.files:
         raise ServeError(f"model {wanted.name!r} holds no files", where=hub.address, fix="check the spelling")
-    place = hub.place(repository, wanted.to)
     left_out = len(everything.files) - len(repository.files)
     observer.note(
         f"{wanted.name} at {repository.commit[:12]} of {TITLES[repository.hub]}: {len(repository.files)} files, "
         f"{gigabytes(repository.size_bytes)}"
         + (f"; {left_out} that engines do not need stay there" if left_out else "")
     )
+    return Found(wanted, hub, everything, repository)
+
+
+def _bring(found: Found, observer: Observer) -> Pulled:
+    """Fetches what is not there."""
+    wanted, hub, repository, place = found.wanted, found.hub, found.repository, found.place
     there = _Waiting(hub, repository, wanted.to, observer)
     with store.alone(place, wanted.to, there):
         there.over()
@@ -96,10 +142,10 @@ def pull(wanted: Wanted, observer: Observer) -> Pulled:
         _room(place, left_bytes)
         for file in files:
             (place / file.path).unlink(missing_ok=True)  # its size would pass for the one that is to come
-        store.write_down(_with(repository, everything, before), place, wanted.to)
+        store.write_down(_with(repository, found.everything, before), place, wanted.to)
         fetch(hub, repository, files, wanted.to, observer)
         hub.settle(repository, wanted.to)
-    return Pulled(repository, place, left_bytes)
+    return Pulled(repository, place, left_bytes, complete.lacks(place) if not wanted.include else "")
 
 
 def _refuse_mixing(repository: Repository, to: Path, before: Repository | None) -> None:
@@ -170,6 +216,7 @@ def look(wanted: Wanted, observer: Observer) -> tuple[Hub, Repository]:
 
 def _look(source: str, wanted: Wanted, observer: Observer) -> tuple[Hub, Repository]:
     hub = hubs.named(source)
+    observer.note(f"asking {TITLES[source]} for {wanted.name}")
 
     def ask() -> Repository:
         return hub.look(wanted.name, wanted.revision)
@@ -291,6 +338,15 @@ def _persist(
             time.sleep(wait_s)
 
 
+def _there(place: Path) -> Path:
+    return next(each for each in (place, *place.parents) if each.is_dir())
+
+
+def _left_bytes(found: Found) -> int:
+    files = [file for file in found.repository.files if not file.fits(found.place / file.path)]
+    return sum(file.size_bytes - found.hub.partial_bytes(found.repository, file, found.wanted.to) for file in files)
+
+
 class _Waiting:
     """Another process has the same files in work: what it brings is shown as progress, and kept."""
 
@@ -322,7 +378,7 @@ class _Waiting:
 
 def _room(place: Path, need_bytes: int) -> None:
     """Nothing is written twice: a partial file becomes the file, in the same folder."""
-    folder = next(each for each in (place, *place.parents) if each.is_dir())
+    folder = _there(place)
     free_bytes = shutil.disk_usage(folder).free
     if need_bytes > free_bytes:
         raise ServeError(

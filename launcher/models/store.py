@@ -137,6 +137,18 @@ def find(reference: str, revision: str | None = None, source: str | None = None)
     raise ServeError(f"model {reference!r} is not on this host", fix=fix, code=FAILED)
 
 
+def rank(stored: Stored) -> tuple[bool, bool, bool, float]:
+    """The least is what a name means: what is complete, what its branch is now, what was pulled, what is newest."""
+    revision = stored.repository.revision if stored.repository else "main"
+    record = _record(stored.place)
+    try:
+        commit = (stored.place.parent.parent / "refs" / revision).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        commit = ""
+    newest_s = (record if record.exists() else stored.place).stat().st_mtime
+    return bool(stored.missing), commit != stored.commit, stored.repository is None, -newest_s
+
+
 def remove(stored: Stored) -> None:
     """Takes a model's files away, with what other tries left of it, and what is written down of it.
 

@@ -578,6 +578,64 @@ def test_damaged_records_are_passed_over(serve: Program, models: Callable[..., R
         assert [(row["folder"], row["pulled"]) for row in listed] == [(folder, False)]
 
 
+def test_an_index_that_lists_more_than_the_hub_has(hub: Hub, models: Callable[..., Result]) -> None:
+    index = {"weight_map": {"a": "model-00001.safetensors", "b": "model-00003.safetensors"}}
+    hub.repositories["org/model"].files["model.safetensors.index.json"] = json.dumps(index).encode()
+    result = models("pull", "org/model")
+    assert (result.code, "lacks model-00003.safetensors" in result.err) == (1, True), result.err
+    assert "is all that the hub has" in result.out
+
+
+def test_both_models_of_a_preset_are_looked_at_first(hub: Hub, models: Callable[..., Result]) -> None:
+    model, draft = "Qwen/Qwen3-VL-8B-Instruct", "taobao-mnn/Qwen3-VL-8B-Instruct-Eagle3"
+    hub.repositories |= {model: Repository(dict(SMALL)), draft: Repository(dict(SMALL), access="gated")}
+    result = models("pull", "--preset", "eagle3")
+    assert (result.code, f"{draft!r} is gated" in result.err, hub.sent("")) == (2, True, 0), result.err
+    hub.repositories[draft] = Repository(dict(SMALL), claimed_bytes=10**16)
+    result = models("pull", "--preset", "eagle3")
+    assert (result.code, "are still to be fetched" in result.err, hub.sent("")) == (1, True, 0), result.err
+
+
+def test_a_removal_asks_which_copy(serve: Program, models: Callable[..., Result]) -> None:
+    ok(models("pull", "org/model", "--json"))
+    ok(models("pull", "org/model", "--to", "here", "--json"))
+    refused = models("rm", "org/model")
+    assert (refused.code, "means 2 copies" in refused.err, str(serve.folder / "here") in refused.err) == (2, True, True)
+    assert len(ok(models("list", "--json"))) == 2
+    assert models("rm", "here").code == 0
+    assert models("rm", "org/model").code == 0
+
+
+def test_what_an_instance_serves_is_not_removed(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    ok(models("pull", "org/model", "--json"))
+    code = (
+        "import time; from launcher.run import instances; from launcher.run.record import Record\n"
+        "with instances.claim('mine') as claim: "
+        "claim.record(Record('mine', state='serving', model='org/model')); print(1, flush=True); time.sleep(100)"
+    )
+    variables = serve.environment(environment(hub, serve))
+    with subprocess.Popen([sys.executable, "-c", code], env=variables, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        refused = models("rm", "org/model")
+        process.kill()
+    assert (refused.code, "instance 'mine' serves org/model" in refused.err) == (1, True), refused.err
+
+
+def test_where_is_the_current_revision(hub: Hub, models: Callable[..., Result]) -> None:
+    for commit in ("e" * 40, "a" * 40, "c" * 40):
+        hub.repositories["org/model"].commit = commit
+        ok(models("pull", "org/model", "--json"))
+        assert Path(models("where", "org/model").out.strip()).name == commit
+        assert Path(models("where", "org/model", "--revision", "main").out.strip()).name == commit
+
+
+def test_advice_for_a_folder_names_it(serve: Program, models: Callable[..., Result]) -> None:
+    ok(models("pull", "org/model", "--to", "my folder", "--json"))
+    (serve.folder / "my folder" / "config.json").unlink()
+    assert f"serve models pull org/model --to '{serve.folder / 'my folder'}'" in models("where", "my folder").err
+
+
 def test_verify_of_what_nobody_wrote_down(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
     variables = serve.environment(environment(hub, serve))
     code = "import huggingface_hub as h; print(h.snapshot_download('org/model', ignore_patterns=['original/*']))"
