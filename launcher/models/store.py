@@ -85,6 +85,9 @@ def alone(place: Path, to: Path | None, waiting: Callable[[], None]) -> Iterator
         to: the same, where the user named it: the lock lies in it, for every user and host that has the folder.
         waiting: called now and then while another process holds the lock; it takes some time each.
     """
+    if to and to.is_dir() and not os.access(to, os.W_OK):
+        yield  # who may not write there can be read beside, and changes nothing
+        return
     path = to / ".cache" / "serve" / "lock" if to else _record(place).with_suffix(".lock")
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
