@@ -33,9 +33,9 @@ PACE = 47  # SO_MAX_PACING_RATE of Linux, for which Python has no name
 class Fault:
     """What goes wrong, with which requests, how often.
 
-    `kind` is ``drop`` (the connection breaks after `after_bytes`), ``status`` (an answer with `status`, and
-    Retry-After where `retry_after` is given), ``slow`` (`rate` bytes a second), ``alter`` (one byte is another) or
-    ``whole`` (Range is not honoured).
+    `kind` is ``drop`` (the connection breaks after `after_bytes`), ``status`` (an answer with `status`, `headers` and
+    `body`, and Retry-After where `retry_after` is given), ``slow`` (`rate` bytes a second), ``alter``
+    (one byte is another) or ``whole`` (Range is not honoured).
     """
 
     kind: str
@@ -44,6 +44,8 @@ class Fault:
     after_bytes: int = 2**20
     status: int = 503
     retry_after: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str = "{}"
     rate: int = 2**20
 
 
@@ -142,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if (fault := self.hub.fault(self.path)) and fault.kind == "status":
                 headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
-                self._answer(fault.status, {}, headers)
+                self._answer(fault.status, fault.body.encode(), headers | fault.headers)
             else:
                 self._route(fault)
         except (BrokenPipeError, ConnectionResetError):
@@ -183,7 +185,8 @@ class Handler(BaseHTTPRequestHandler):
         repository = self.hub.repositories.get(name)
         signed_in = self.headers.get("Authorization") == f"Bearer {TOKEN}"
         if repository is None or (repository.access == "private" and not signed_in):
-            self._answer(401, {"error": "Invalid username or password."}, {"X-Error-Code": "RepoNotFound"})
+            status = 404 if signed_in else 401
+            self._answer(status, {"error": "Invalid username or password."}, {"X-Error-Code": "RepoNotFound"})
         elif repository.access == "gated" and to_read and not signed_in:
             self._answer(401, {"error": "Access to it is restricted."}, {"X-Error-Code": "GatedRepo"})
         else:
@@ -237,7 +240,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(repository.files[query["FilePath"][0]], {}, fault)
 
     def _answer(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
-        body = json.dumps(value).encode()
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(status)
         for name, text in {**(headers or {}), "Content-Length": str(len(body))}.items():
             self.send_header(name, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,11 +53,17 @@ def pull(
 
     models = wanted(model, preset, revision=revision, source=source, include=tuple(include or ()), to=to)
     rows = []
-    for each in models:
-        pulled = pulling.pull(each, transfer.observer(json=json))
+    lacking = []
+    for pulled in pulling.pull(models, transfer.observer(json=json)):
+        name = pulled.repository.name
+        if pulled.lacks:
+            what = f"model {name!r} is not complete on its hub: it {pulled.lacks}"
+            lacking.append(
+                ServeError(what, where=str(pulled.place), fix="tell its owner, or take another", code=FAILED)
+            )
         rows.append(
             {
-                "model": pulled.repository.name,
+                "model": name,
                 "hub": pulled.repository.hub,
                 "commit": pulled.repository.commit,
                 "folder": str(pulled.place),
@@ -69,11 +76,14 @@ def pull(
             fetched = (
                 pulling.gigabytes(pulled.fetched_bytes) + " fetched" if pulled.fetched_bytes else "nothing to fetch"
             )
-            print(f"{show.line(each.name)} is complete, {fetched}: {show.line(str(pulled.place))}")
-            if pulled.repository.hub == MODELSCOPE and not each.to:
-                print(f"  an engine finds it there: serve launch {show.line(each.name)} --source modelscope")
+            state = "all that the hub has" if pulled.lacks else "complete"
+            print(f"{show.line(name)} is {state}, {fetched}: {show.line(str(pulled.place))}")
+            if pulled.repository.hub == MODELSCOPE and not to:
+                print(f"  an engine finds it there: serve launch {show.line(name)} --source modelscope")
     if json:
         show.as_json(rows)
+    if lacking:
+        raise ServeError.gather(lacking)
 
 
 @app.command("list")
@@ -129,7 +139,7 @@ def verify(
     watch = transfer.observer(json=json)
     reports, wrong = [], 0
     for stored in store.find(model, revision, source):
-        with store.alone(stored.place, _wait):
+        with store.alone(stored.place, stored.to, _wait):
             checked = verifying.check(stored, watch)
             faults = [f"{file.path} {fault}" for file, fault in checked.faults]
             if faults and repair:
@@ -155,16 +165,31 @@ def rm(model: Reference, revision: Revision = None, source: Source = None, json:
     from launcher.models import store  # noqa: PLC0415 - not needed for --help
     from launcher.models.pull import gigabytes  # noqa: PLC0415
 
-    rows = []
-    for stored in store.find(model, revision, source):
-        with store.alone(stored.place, _wait):
-            row = _row(stored)
-            store.remove(stored)
-        rows.append(row)
-        if not json:
-            print(f"removed {show.line(store.title(stored))}, {gigabytes(row['size_bytes'])}")
+    found = store.find(model, revision, source)
+    if len(found) > 1:
+        copies = "; ".join(f"{store.title(each)} in {each.place}" for each in found)
+        raise ServeError(
+            f"{model!r} means {len(found)} copies: {copies}",
+            fix="name one by --revision, by --source, or by its folder",
+        )
+    (stored,) = found
+    _refuse_served(stored)
+    with store.alone(stored.place, stored.to, _wait):
+        row = _row(stored)
+        store.remove(stored)
     if json:
-        show.as_json(rows)
+        show.as_json([row])
+    else:
+        print(f"removed {show.line(store.title(stored))}, {gigabytes(row['size_bytes'])}")
+
+
+def _refuse_served(stored: Stored) -> None:
+    """An engine that is started again would find its model gone."""
+    from launcher.run import instances  # noqa: PLC0415 - not needed for --help
+
+    for each in instances.running():
+        if each.record and each.record.model in (stored.name, str(stored.place)):
+            raise ServeError(f"instance {each.name!r} serves {stored.name}", fix=f"serve stop {each.name}", code=FAILED)
 
 
 def _wait() -> None:
@@ -172,17 +197,17 @@ def _wait() -> None:
 
 
 def _one(model: str, revision: str | None, source: str | None) -> Stored:
-    """The model of that name; of several, one that is complete, and of those what was pulled before what was found."""
+    """The model of that name; of several, see `store.rank`."""
     from launcher.models import store  # noqa: PLC0415 - not needed for --help
 
-    return min(store.find(model, revision, source), key=lambda each: (bool(each.missing), each.repository is None))
+    return min(store.find(model, revision, source), key=store.rank)
 
 
 def _incomplete(stored: Stored, missing: tuple[str, ...]) -> ServeError:
     return ServeError(
         f"model {stored.name!r} is not complete: {len(missing)} files are missing, such as {missing[0]}",
         where=str(stored.place),
-        fix=f"serve models pull {stored.name}",
+        fix=f"serve models pull {stored.name}" + (f" --to {shlex.quote(str(stored.to))}" if stored.to else ""),
         code=FAILED,
     )
 

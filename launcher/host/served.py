@@ -50,24 +50,26 @@ def problems(
     if any(variables.get(name) for name in _PLUGIN_VARIABLES):
         return []
     sites = sorted(Path(target.python).parent.parent.glob("lib/python*/site-packages"))
-    found = (rule(checkpoint, target.release, sites, trusted=trusted) for rule in (_own_code, _unknown))
-    return [problem for problem in found if problem]
+    if checkpoint.own_code and trusted:
+        return []  # which brings the classes
+    unknown = _unknown(checkpoint, target.release, sites)
+    if not checkpoint.own_code:
+        return [unknown] if unknown else []
+    if not unknown and _knows_type(checkpoint, target.release, sites):
+        return []
+    what = f"{checkpoint.name} brings code of its own, which this engine needs and runs only if it is trusted"
+    return [ServeError(what, where="trust_remote_code", fix="read its .py files, then add --trust-remote-code")]
 
 
-def _own_code(checkpoint: Checkpoint, release: Release, sites: list[Path], *, trusted: bool) -> ServeError | None:
-    kind = checkpoint.model_type
-    if trusted or not checkpoint.own_code or kind is None:
-        return None
+def _knows_type(checkpoint: Checkpoint, release: Release, sites: list[Path]) -> bool:
+    """Whether there is a configuration class for the model, as far as that can be seen."""
     patterns = [*_TYPES[release.engine], _LIBRARY]
-    if not _any(sites, patterns) or _names(sites, patterns, kind):
-        return None
-    what = f"{checkpoint.name} has a configuration class of its own ({kind}), which runs only if it is trusted"
-    return ServeError(what, where="trust_remote_code", fix="read its .py files, then add --trust-remote-code")
+    return checkpoint.model_type is None or not _any(sites, patterns) or _names(sites, patterns, checkpoint.model_type)
 
 
-def _unknown(checkpoint: Checkpoint, release: Release, sites: list[Path], *, trusted: bool) -> ServeError | None:
+def _unknown(checkpoint: Checkpoint, release: Release, sites: list[Path]) -> ServeError | None:
     names = [name for name in checkpoint.architectures if _GENERATES.fullmatch(name)]
-    if not names or len(names) < len(checkpoint.architectures) or (checkpoint.own_code and trusted):
+    if not names or len(names) < len(checkpoint.architectures):
         return None
     files, form = _CLASSES[release.engine]
     if not (_any(sites, [files]) and _any(sites, [_LIBRARY])):

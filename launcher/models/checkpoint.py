@@ -16,6 +16,7 @@ from launcher.models import complete, demo
 # As huggingface_hub's `validate_repo_id` has it: two names of letters, digits, ``-``, ``_`` and ``.``.
 REPOSITORY = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 ROPE = ("rope_scaling", "rope_parameters")
+SCALED = ("su", "longrope", "yarn", "deepseek_yarn", "deepseek_llama_scaling")  # ropes whose limit is the scaled one
 HUB_TIMEOUT_S = 10.0
 ANYWAY = "use a local folder, or try `serve launch demo`, which needs no download"
 
@@ -67,6 +68,9 @@ def ensure(checkpoint: Checkpoint, revision: str | None = None, source: str = "a
             raise ServeError.gather(problems)
     elif source != "modelscope":  # ModelScope is asked by the engine alone
         snapshot = _snapshot(checkpoint.path, revision)
+        advice = f"serve models verify {checkpoint.path} --repair"  # the engine takes what is there for whole
+        if weights and snapshot and (problems := complete.cut(snapshot, checkpoint.name, advice)):
+            raise ServeError.gather(problems)
         if snapshot is None or complete.missing(snapshot):
             _look_up(checkpoint.path, revision)
 
@@ -123,30 +127,41 @@ def _read(folder: Path, reference: str) -> dict[str, Any]:
 def _facts(config: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a Checkpoint that a config.json answers; a multimodal one nests its language model's."""
     nested = [config[key] for key in ("text_config", "llm_config") if isinstance(config.get(key), dict)]
-    limits = [part.get("max_position_embeddings") for part in (config, *nested)]
+    parts = (config, *nested)
+    limits = [part.get(key) for part in parts for key in ("max_position_embeddings", "n_positions")]
+    limit = next((each for each in limits if isinstance(each, int) and each > 0), None)
     methods = [
         part[key].get("quant_method")
-        for part in (config, *nested)
+        for part in parts
         for key in ("quantization_config", "compression_config")
         if isinstance(part.get(key), dict)
     ]
-    heads = [part.get("num_attention_heads") for part in (config, *nested)]
+    heads = [part.get(key) for part in parts for key in ("num_attention_heads", "n_head")]
     kind, own = config.get("model_type"), config.get("auto_map")
     architectures = config.get("architectures")
-    stretched = any(
-        isinstance(part.get(key), dict) and "factor" in part[key] for part in (config, *nested) for key in ROPE
-    )
+    ropes = [part[key] for part in parts for key in ROPE if isinstance(part.get(key), dict)]
+    ropes += [each for rope in ropes for each in rope.values() if isinstance(each, dict)]  # one for each kind of layer
     return {
         "architectures": tuple(map(str, architectures)) if isinstance(architectures, list) else (),
         "quantization": next((method for method in methods if isinstance(method, str)), None),
         # a scaled rope makes it longer, and how much is the engine's arithmetic
-        "context_length": None
-        if stretched
-        else next((each for each in limits if isinstance(each, int) and each > 0), None),
+        "context_length": None if any(_stretches(rope, limit or 0) for rope in ropes) else limit,
         "heads": next((each for each in heads if isinstance(each, int) and each > 0), None),
         "model_type": kind if isinstance(kind, str) else None,
-        "own_code": isinstance(own, dict) and "AutoConfig" in own,
+        "own_code": isinstance(own, dict) and bool(own),
     }
+
+
+def _stretches(rope: dict[str, Any], limit: int) -> bool:
+    """Whether an engine may make a context longer than its limit by a rope's factor; some limits hold it already.
+
+    So read in vllm 0.32.0, `_get_and_verify_max_len`; other releases and SGLang begin with the original length there.
+    """
+    factor, original = rope.get("factor"), rope.get("original_max_position_embeddings")
+    kind = rope.get("rope_type", rope.get("type"))
+    if kind == "llama3" or not isinstance(factor, (int, float)):
+        return False
+    return kind not in SCALED or not isinstance(original, int) or original * factor > limit
 
 
 def _home() -> Path:
@@ -197,6 +212,10 @@ def _look_up(repository: str, revision: str | None) -> None:
     headers = {"authorization": f"Bearer {token}"} if (token := _token()) else {}
     try:
         answer = requests.head(url, headers=headers, timeout=HUB_TIMEOUT_S, allow_redirects=False)
+    except UnicodeError:
+        raise bad_token("HF_TOKEN") from None
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
+        raise ServeError(f"{hub!r} is no address of a hub", where="HF_ENDPOINT", fix="write it https://NAME") from None
     except requests.RequestException as error:
         raise ServeError(
             f"model {repository!r} is not on this host and its hub cannot be reached: {type(error).__name__}",
@@ -206,10 +225,33 @@ def _look_up(repository: str, revision: str | None) -> None:
         ) from None
     if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's first error
         raise refusal(repository, revision, url, answer.status_code, answer.headers.get("x-error-code", ""))
+    if answer.headers.get("content-type", "").startswith("text/html"):
+        raise no_hub(hub)
+
+
+def no_hub(address: str) -> ServeError:
+    """Something answers at a hub's address that is none."""
+    return ServeError(
+        "does not answer as a hub does (a proxy's page?)",
+        where=address,
+        fix="check the network, and HF_ENDPOINT or MODELSCOPE_ENDPOINT if one is set",
+        code=FAILED,
+    )
+
+
+def bad_token(variable: str) -> ServeError:
+    """A token that no request can carry."""
+    return ServeError("the token holds characters that no token has", where=variable, fix="copy it once more")
 
 
 def refusal(repository: str, revision: str | None, url: str, status: int, code: str) -> ServeError:
     """The hub's answer in words; `code` is its X-Error-Code header, which huggingface_hub's errors are made from."""
+    if status == 401 and _token():  # noqa: PLR2004
+        return ServeError(
+            f"the hub does not accept the token that is set, for model {repository!r} (HTTP {status})",
+            where=url,
+            fix="set HF_TOKEN to a valid token of yours, or unset it (and: hf auth logout)",
+        )
     if code == "GatedRepo" or status == 403:  # noqa: PLR2004
         return ServeError(
             f"model {repository!r} is gated: its owner must let you in (HTTP {status})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,22 +24,38 @@ def problems(folder: Path, name: str) -> list[ServeError]:
     """
     if why := missing(folder):
         return [_incomplete(name, folder, why)]
+    return cut(folder, name)
+
+
+def cut(folder: Path, name: str, fix: str = "fetch the model again") -> list[ServeError]:
+    """Which of the weights that are there are cut short.
+
+    Args:
+        folder: the model's.
+        name: what people call it, for the errors.
+        fix: what to do about it.
+    """
     files = [folder / shard for shard in _listed(folder)] or sorted(folder.glob("*.safetensors"))
-    return [_incomplete(name, path, why) for path in files if (why := _cut(path))]
+    return [_incomplete(name, path, why, fix) for path in files if path.is_file() and (why := _cut(path))]
 
 
 def missing(folder: Path) -> str:
     """Which weights are not there, as the end of a sentence; empty if all are, whole or not."""
-    shards = _listed(folder)
-    lacking = [shard for shard in shards if not (folder / shard).is_file()]
-    if lacking:
-        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        return f"lacks {lacking[0]}{more}, which its index lists"
-    return "" if shards or any(next(folder.glob(pattern), None) for pattern in WEIGHTS) else "holds no weights"
+    if why := lacks(folder):
+        return why
+    held = _listed(folder) or any(next(folder.glob(pattern), None) for pattern in WEIGHTS)
+    return "" if held else "holds no weights"
 
 
-def _incomplete(name: str, where: Path, what: str) -> ServeError:
-    return ServeError(f"model {name!r} is not complete: it {what}", where=str(where), fix="fetch the model again")
+def lacks(folder: Path) -> str:
+    """Which weights an index lists in vain, as the end of a sentence; empty if none."""
+    lacking = [shard for shard in _listed(folder) if not (folder / shard).is_file()]
+    more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    return f"lacks {lacking[0]}{more}, which its index lists" if lacking else ""
+
+
+def _incomplete(name: str, where: Path, what: str, fix: str = "fetch the model again") -> ServeError:
+    return ServeError(f"model {name!r} is not complete: it {what}", where=str(where), fix=fix)
 
 
 def _listed(folder: Path) -> list[str]:
@@ -49,8 +66,12 @@ def _listed(folder: Path) -> list[str]:
 
 def _shards(index: Path) -> Iterator[str]:
     try:
-        yield from sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        shards = {None}
+    if all(isinstance(shard, str) for shard in shards):
+        yield from sorted(shards)
+    else:
         yield index.name + " in a form that can be read"
 
 
@@ -64,9 +85,9 @@ def _cut(path: Path) -> str:
             (length,) = struct.unpack("<Q", file.read(_LENGTH_BYTES))
             header = json.loads(file.read(min(length, _HEADER_BYTES)))
         ends = [each["data_offsets"][1] for key, each in header.items() if key != "__metadata__"]
+        whole = _LENGTH_BYTES + length + max(map(operator.index, ends), default=0)
     except OSError as error:
         return f"has a file of weights that cannot be read: {error.strerror}"
     except (ValueError, struct.error, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return "has a file of weights without a header"
-    whole = _LENGTH_BYTES + length + max(ends, default=0)
     return f"is cut short: {size:,} of {whole:,} bytes are there" if size < whole else ""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from launcher.errors import FAILED, ServeError
+from launcher.models.checkpoint import bad_token, no_hub
 from launcher.models.repository import File, Repository
 
 HUGGINGFACE, MODELSCOPE = "huggingface", "modelscope"
@@ -37,8 +40,8 @@ class Unreachable(ServeError):  # noqa: N818 - as it reads where it is caught
 class Hub(Protocol):
     """One hub, through its own client.
 
-    Each method but `there_bytes` and `settle` raises `Passing` where another try may help, and a ServeError where none
-    will.
+    Each method but `partial_bytes` and `settle` raises `Passing` where another try may help, and a ServeError where
+    none will.
     """
 
     address: str
@@ -49,14 +52,41 @@ class Hub(Protocol):
     def place(self, repository: Repository, to: Path | None) -> Path:
         """The folder where the files lie, in the end: in the cache of the hub's client, or `to`."""
 
-    def fetch(self, repository: Repository, file: File, to: Path | None) -> None:
-        """Bring one file to its place, going on where an earlier try ended; its size and hash are the hub's then."""
+    def fetch(self, repository: Repository, file: File, to: Path | None, *, anew: bool = False) -> None:
+        """Bring one file to its place, going on where an earlier try ended; its size and hash are the hub's then.
 
-    def there_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
-        """How much of a file lies on this host, whole or not."""
+        With `anew` what lies there is known to be wrong. It stays until all of the right one has come.
+        """
+
+    def partial_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
+        """How much an earlier try has left of a file that is not in its place."""
 
     def settle(self, repository: Repository, to: Path | None) -> None:
         """All files are there: what the client keeps beside them is written, what earlier tries left is cleared."""
+
+
+@contextlib.contextmanager
+def answered(address: str, token: str, known: type[Exception], *odd: type[Exception]) -> Iterator[None]:
+    """Within, a client reads a hub's answers: where it stumbles over them, they were not a hub's.
+
+    Args:
+        address: of the hub.
+        token: the variable that holds the user's.
+        known: the client's own errors, which say more.
+        odd: further errors that mean such an answer.
+
+    Raises:
+        ServeError: the client stumbled.
+    """
+    stumbled: tuple[type[Exception], ...] = (ValueError, KeyError, TypeError, AttributeError, *odd)
+    try:
+        yield
+    except known:
+        raise
+    except UnicodeEncodeError:
+        raise bad_token(token) from None
+    except stumbled:
+        raise no_hub(address) from None
 
 
 def named(hub: str) -> Hub:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -26,12 +27,15 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers, disable_progre
 from launcher.errors import FAILED, ServeError
 from launcher.files import write_whole
 from launcher.models.checkpoint import refusal
-from launcher.models.hub import HUGGINGFACE, Passing, Unreachable
+from launcher.models.hub import HUGGINGFACE, Passing, Unreachable, answered
 from launcher.models.repository import BLOCK_BYTES, File, Repository
 
 PARTIAL = ".incomplete"
+LOOK_S = 30.0  # an answer takes one; the client itself would wait for ever
 FIRST_ERROR, BUSY, SERVER_ERROR = 400, (408, 429), 500
-BROKEN = (httpx2.TransportError, httpx2.StreamError)
+BROKEN = (httpx2.RequestError, httpx2.StreamError, httpx2.InvalidURL)
+
+ODD = (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.DecodingError, httpx2.InvalidURL)
 
 
 class HuggingFace:
@@ -46,8 +50,11 @@ class HuggingFace:
 
     def look(self, name: str, revision: str | None) -> Repository:
         """See `Hub`; a gated repository is asked whether it lets us in."""
-        with self._told(name, revision, whole_repository=True):
-            about = self._api.model_info(name, revision=revision)
+        with (
+            self._told(name, revision, whole_repository=True),
+            answered(self.address, "HF_TOKEN", errors.HFValidationError, *ODD),
+        ):
+            about = self._api.model_info(name, revision=revision, timeout=LOOK_S)
             if about.gated:
                 self._api.auth_check(name)
             commit = str(about.sha)
@@ -59,12 +66,12 @@ class HuggingFace:
         """See `Hub`."""
         return to or _home(repository) / "snapshots" / repository.commit
 
-    def fetch(self, repository: Repository, file: File, to: Path | None) -> None:
+    def fetch(self, repository: Repository, file: File, to: Path | None, *, anew: bool = False) -> None:
         """See `Hub`."""
         place = self.place(repository, to) / file.path
         with self._told(repository.name, repository.revision):
             if file.chunked and not constants.HF_HUB_DISABLE_XET:
-                self._by_client(repository, file, place, to)
+                self._by_client(repository, file, place, to, anew=anew)
             elif to:
                 self._resume(repository, file, _partial(repository, file, to), place)
             else:
@@ -72,14 +79,12 @@ class HuggingFace:
                 with _locked(repository, file):
                     for left in blob.parent.glob(f"{blob.name}.*{PARTIAL}"):  # of a process that is dead: we hold
                         left.unlink()  # the lock under which the client writes it
-                    if not file.fits(blob):
+                    if anew or not file.fits(blob):
                         self._resume(repository, file, _partial(repository, file, to), blob)
                     _link(blob, place)
 
-    def there_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
+    def partial_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
         """See `Hub`."""
-        if file.fits(self.place(repository, to) / file.path):
-            return file.size_bytes
         partial = _partial(repository, file, to)
         others = partial.parent.glob(f"{file.name}.*{PARTIAL}") if file.chunked else ()
         return min(file.size_bytes, max(map(_size_bytes, (partial, *others))))
@@ -87,8 +92,7 @@ class HuggingFace:
     def settle(self, repository: Repository, to: Path | None) -> None:
         """See `Hub`."""
         if to:
-            with contextlib.suppress(OSError):  # of another pull into the same folder, which goes on
-                _unfinished(repository, to).rmdir()
+            shutil.rmtree(_unfinished(repository, to), ignore_errors=True)
             return
         home = _home(repository)
         if repository.revision != repository.commit:
@@ -116,16 +120,18 @@ class HuggingFace:
                 headers=build_hf_headers(),
                 expected_size=file.size_bytes,
             )
-        if fault := file.altered(checked.content):
-            partial.unlink()
+        fault = None if file.fits(partial) else f"has {_size_bytes(partial):,} of {file.size_bytes:,} bytes"
+        if fault := fault or file.altered(checked.content):
+            partial.unlink(missing_ok=True)
             raise Passing(fault, altered=True)
         place.parent.mkdir(parents=True, exist_ok=True)
         partial.replace(place)
 
-    def _by_client(self, repository: Repository, file: File, place: Path, to: Path | None) -> None:
-        hf_hub_download(repository.name, file.path, revision=repository.commit, local_dir=to)
+    def _by_client(self, repository: Repository, file: File, place: Path, to: Path | None, *, anew: bool) -> None:
+        commit = repository.commit
+        hf_hub_download(repository.name, file.path, revision=commit, local_dir=to, force_download=anew)
         if fault := file.fault(place):
-            place.resolve().unlink(missing_ok=True)
+            (place if to else place.resolve()).unlink(missing_ok=True)
             raise Passing(fault, altered=True)
 
     @contextlib.contextmanager
@@ -217,8 +223,9 @@ def _unfinished(repository: Repository, to: Path) -> Path:
 
 
 def _partial(repository: Repository, file: File, to: Path | None) -> Path:
-    folder = _unfinished(repository, to) if to else _home(repository) / "blobs"
-    return folder / f"{file.name}{PARTIAL}"
+    if to:  # by its path: two files of one content are fetched side by side
+        return _unfinished(repository, to) / f"{file.path}{PARTIAL}"
+    return _home(repository) / "blobs" / f"{file.name}{PARTIAL}"
 
 
 def _size_bytes(path: Path) -> int:

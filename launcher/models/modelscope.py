@@ -17,7 +17,7 @@ from modelscope_hub import HubApi, errors
 from modelscope_hub.config import HubConfig
 
 from launcher.errors import FAILED, ServeError
-from launcher.models.hub import MODELSCOPE, Passing
+from launcher.models.hub import MODELSCOPE, Passing, answered
 from launcher.models.repository import File, Repository
 
 BRANCH = "master"
@@ -37,7 +37,11 @@ class ModelScope:
     def look(self, name: str, revision: str | None) -> Repository:
         """See `Hub`. The client keeps a repository under the name of its branch: there is no commit to pin."""
         branch = revision or BRANCH
-        with self._told(name, revision):
+        known = errors.HubError
+        with (
+            self._told(name, revision),
+            answered(self.address, "MODELSCOPE_API_TOKEN", known, requests.TooManyRedirects),
+        ):
             address = self._api.resolve_endpoint_for_read(name)
             if address != self.address:  # its other site has it
                 self._api, self.address = HubApi(endpoint=address), address
@@ -55,7 +59,7 @@ class ModelScope:
         newer = base / "models" / f"{owner}--{name}" / "snapshots" / repository.commit
         return next((folder for folder in older if folder.is_dir() and any(folder.iterdir())), newer)
 
-    def fetch(self, repository: Repository, file: File, to: Path | None) -> None:
+    def fetch(self, repository: Repository, file: File, to: Path | None, *, anew: bool = False) -> None:
         """See `Hub`."""
         with self._told(repository.name, repository.revision):
             self._api.download_file(
@@ -64,15 +68,16 @@ class ModelScope:
                 file.path,
                 revision=repository.revision,
                 local_dir=to,
+                force=anew,
                 expected_sha256=file.sha256,
                 file_size=file.size_bytes,
             )
 
-    def there_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
+    def partial_bytes(self, repository: Repository, file: File, to: Path | None) -> int:
         """See `Hub`."""
         place = self.place(repository, to) / file.path
         with contextlib.suppress(OSError):
-            return file.size_bytes if file.fits(place) else place.with_name(place.name + PARTIAL).stat().st_size
+            return min(file.size_bytes, place.with_name(place.name + PARTIAL).stat().st_size)
         return 0
 
     def settle(self, repository: Repository, to: Path | None) -> None:
@@ -90,6 +95,12 @@ class ModelScope:
                 fix="check the spelling; a private model needs a token of yours in MODELSCOPE_API_TOKEN",
             ) from None
         except (errors.AuthenticationError, errors.PermissionDeniedError) as error:
+            if error.status_code == 401 and self._config.token:  # noqa: PLR2004
+                raise ServeError(
+                    f"ModelScope does not accept the token that is set, for model {name!r} (HTTP 401)",
+                    where=self.address,
+                    fix="set MODELSCOPE_API_TOKEN to a valid token of yours, or unset it",
+                ) from None
             raise ServeError(
                 f"ModelScope does not give you model {name!r} (HTTP {error.status_code})",
                 where=self.address,

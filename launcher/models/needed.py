@@ -38,9 +38,10 @@ def needed(files: tuple[File, ...], include: tuple[str, ...] = ()) -> tuple[File
     kept = [file for file in files if not _for_others(PurePosixPath(file.path))]
     found = next((endings for endings in FORMATS if any(_is(file, endings) for file in kept)), ())
     if found == (".gguf",) and len(choices := [file.path for file in kept if _is(file, found)]) > 1:
+        texts = " --include '*.json'" if any(file.path.endswith(".json") for file in kept) else ""
         raise ServeError(
             f"the repository holds {len(choices)} GGUF files, and each may be a model of its own",
-            fix=f"name what you want, such as --include {choices[0]!r} --include '*.json'",
+            fix=f"name what you want, such as --include {choices[0]!r}{texts}",
         )
     others = tuple(ending for endings in FORMATS if endings != found for ending in endings)
     kept = [file for file in kept if not _is(file, others)]

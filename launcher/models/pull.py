@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from launcher.errors import FAILED, ServeError
+from launcher.models import complete, store
 from launcher.models import hub as hubs
-from launcher.models import store
 from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES, Hub, Passing, Unreachable
 from launcher.models.needed import needed
 from launcher.models.repository import File, Repository
@@ -53,20 +54,61 @@ class Pulled:
         repository: with the files that belong to it.
         place: the folder that holds them.
         fetched_bytes: how many were not on this host before.
+        lacks: which weights its index lists that its hub has not got, as the end of a sentence; empty if it has all.
     """
 
     repository: Repository
     place: Path
     fetched_bytes: int
+    lacks: str = ""
 
 
-def pull(wanted: Wanted, observer: Observer) -> Pulled:
-    """Fetch a model; what is there already stays, and a part of a file is gone on with.
+@dataclass(frozen=True)
+class Found:
+    """A model that a hub has for this user.
+
+    Attributes:
+        wanted: what was asked for.
+        hub: which has it.
+        everything: all its files.
+        repository: those to fetch.
+    """
+
+    wanted: Wanted
+    hub: Hub
+    everything: Repository
+    repository: Repository
+
+    @property
+    def place(self) -> Path:
+        """The folder of its files."""
+        return self.hub.place(self.repository, self.wanted.to)
+
+
+def pull(models: list[Wanted], observer: Observer) -> Iterator[Pulled]:
+    """Fetch models, one after the other; what is there already stays, and a part of a file is gone on with.
+
+    All of them are looked at before the first is fetched.
 
     Raises:
-        ServeError: no hub has it for this user, the disk has no room, or a file did not arrive as the hub lists it.
+        ServeError: no hub has one for this user, the disk has no room, or a file did not arrive as the hub lists it.
         OSError: a folder cannot be written.
     """
+    found = [_find(each, observer) for each in models]
+    needs: dict[int, tuple[Path, int]] = {}
+    for each in found:
+        if isinstance(each, Found):
+            folder = _there(each.place)
+            disk = folder.stat().st_dev
+            needs[disk] = (folder, needs.get(disk, (folder, 0))[1] + _left_bytes(each))
+    for folder, need_bytes in needs.values():
+        _room(folder, need_bytes)
+    for each in found:
+        yield _bring(each, observer) if isinstance(each, Found) else each
+
+
+def _find(wanted: Wanted, observer: Observer) -> Found | Pulled:
+    """What a hub says of a model; where none answers, what an earlier pull brought."""
     try:
         hub, everything = look(wanted, observer)
     except Unreachable as error:
@@ -75,28 +117,72 @@ def pull(wanted: Wanted, observer: Observer) -> Pulled:
         observer.note(f"{error.what}; what was pulled before is complete")
         return known
     repository = replace(everything, files=needed(everything.files, wanted.include))
-    place = hub.place(repository, wanted.to)
+    if not repository.files:
+        raise ServeError(f"model {wanted.name!r} holds no files", where=hub.address, fix="check the spelling")
     left_out = len(everything.files) - len(repository.files)
     observer.note(
         f"{wanted.name} at {repository.commit[:12]} of {TITLES[repository.hub]}: {len(repository.files)} files, "
         f"{gigabytes(repository.size_bytes)}"
         + (f"; {left_out} that engines do not need stay there" if left_out else "")
     )
+    return Found(wanted, hub, everything, repository)
+
+
+def _bring(found: Found, observer: Observer) -> Pulled:
+    """Fetches what is not there."""
+    wanted, hub, repository, place = found.wanted, found.hub, found.repository, found.place
     there = _Waiting(hub, repository, wanted.to, observer)
-    with store.alone(place, there):
+    with store.alone(place, wanted.to, there):
         there.over()
-        before_bytes = there.bytes()
-        _room(place, repository.size_bytes - before_bytes)
-        store.write_down(repository, place, wanted.to)
-        fetch(
-            hub,
-            repository,
-            [file for file in repository.files if not file.fits(place / file.path)],
-            wanted.to,
-            observer,
-        )
+        before = store.written_down(place)
+        if wanted.to:
+            _refuse_mixing(repository, wanted.to, before)
+        files = [file for file in repository.files if not _right(file, place / file.path, before)]
+        left_bytes = sum(file.size_bytes - hub.partial_bytes(repository, file, wanted.to) for file in files)
+        _room(place, left_bytes)
+        for file in files:
+            (place / file.path).unlink(missing_ok=True)  # its size would pass for the one that is to come
+        store.write_down(_with(repository, found.everything, before), place, wanted.to)
+        fetch(hub, repository, files, wanted.to, observer)
         hub.settle(repository, wanted.to)
-    return Pulled(repository, place, repository.size_bytes - before_bytes)
+    return Pulled(repository, place, left_bytes, complete.lacks(place) if not wanted.include else "")
+
+
+def _refuse_mixing(repository: Repository, to: Path, before: Repository | None) -> None:
+    """A folder of the user's is filled, or brought up to date, but nothing in it is lost and no two models share it."""
+    if before is None:
+        foreign = [file for file in repository.files if os.path.lexists(to / file.path)]
+        foreign = [file for file in foreign if file.fault(to / file.path)]
+        if foreign:
+            raise ServeError(
+                f"holds files that are not of {repository.name}, such as {foreign[0].path}",
+                where=str(to),
+                fix="choose an empty folder",
+            )
+    elif (before.hub, before.name) != (repository.hub, repository.name):
+        raise ServeError(
+            f"holds {before.name} of {TITLES[before.hub]}: two models do not fit one folder",
+            where=str(to),
+            fix="choose an empty folder",
+        )
+
+
+def _with(repository: Repository, everything: Repository, before: Repository | None) -> Repository:
+    """With what earlier pulls brought and the hub still lists: a pull of some files takes none away."""
+    known = set(before.files) - set(repository.files) if before else ()
+    return replace(repository, files=(*repository.files, *(file for file in everything.files if file in known)))
+
+
+def _right(file: File, path: Path, before: Repository | None) -> bool:
+    """Whether a file of this host is that of the hub: by its size, and what is known of its content, or by reading it.
+
+    A link of Hugging Face's cache leads to a content that is named by its hash.
+    """
+    if not file.fits(path):
+        return False
+    if path.resolve().name == file.name or (before and any(each.same(file) for each in before.files)):
+        return True
+    return file.fault(path) is None
 
 
 def _complete(wanted: Wanted) -> Pulled | None:
@@ -130,6 +216,7 @@ def look(wanted: Wanted, observer: Observer) -> tuple[Hub, Repository]:
 
 def _look(source: str, wanted: Wanted, observer: Observer) -> tuple[Hub, Repository]:
     hub = hubs.named(source)
+    observer.note(f"asking {TITLES[source]} for {wanted.name}")
 
     def ask() -> Repository:
         return hub.look(wanted.name, wanted.revision)
@@ -138,7 +225,9 @@ def _look(source: str, wanted: Wanted, observer: Observer) -> tuple[Hub, Reposit
     return hub, _persist(ask, lambda: 0, what, hub.address, observer.note, LOOKS)
 
 
-def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, observer: Observer) -> None:
+def fetch(
+    hub: Hub, repository: Repository, files: list[File], to: Path | None, observer: Observer, *, anew: bool = False
+) -> None:
     """Fetches files side by side, the largest first, while the observer hears how far they are.
 
     The threads are daemons: Ctrl-C does not wait for a hub, and what they hold is the kernel's to give back.
@@ -150,24 +239,24 @@ def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, 
     work: queue.SimpleQueue[File] = queue.SimpleQueue()
     for file in sorted(files, key=lambda each: -each.size_bytes):
         work.put(file)
-    told: queue.SimpleQueue[str | Exception | None] = queue.SimpleQueue()
+    told: queue.SimpleQueue[str | Exception | File] = queue.SimpleQueue()
     over = threading.Event()
 
     def carry() -> None:
         with contextlib.suppress(queue.Empty):
             while not over.is_set():
-                told.put(_outcome(hub, repository, work.get_nowait(), to, told.put))
+                told.put(_outcome(hub, repository, work.get_nowait(), to, told.put, anew=anew))
 
-    rest_bytes = repository.size_bytes - sum(file.size_bytes for file in files)
+    left = set(files)
 
     def there_bytes() -> int:
-        return rest_bytes + sum(hub.there_bytes(repository, file, to) for file in files)
+        left_bytes = sum(file.size_bytes - hub.partial_bytes(repository, file, to) for file in left)
+        return repository.size_bytes - left_bytes
 
     observer.begin(repository.name, repository.size_bytes, there_bytes())
     try:
         for _ in range(min(WORKERS, len(files))):
             threading.Thread(target=carry, daemon=True).start()
-        left = len(files)
         while left:
             try:
                 event = told.get(timeout=SHOW_S)
@@ -176,8 +265,8 @@ def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, 
                 continue
             if isinstance(event, Exception):
                 raise event
-            if event is None:
-                left -= 1
+            if isinstance(event, File):
+                left.discard(event)
             else:
                 observer.note(event)
         observer.progress(there_bytes())
@@ -187,21 +276,28 @@ def fetch(hub: Hub, repository: Repository, files: list[File], to: Path | None, 
 
 
 def _outcome(
-    hub: Hub, repository: Repository, file: File, to: Path | None, note: Callable[[str], None]
-) -> Exception | None:
-    """Fetches one file; None if that went well."""
+    hub: Hub, repository: Repository, file: File, to: Path | None, note: Callable[[str], None], *, anew: bool
+) -> Exception | File:
+    """Fetches one file; gives it, or what went wrong: the thread that waits would not hear of what is raised here."""
+    what = f"{file.path} of {repository.name}"
 
     def attempt() -> None:
-        hub.fetch(repository, file, to)
+        hub.fetch(repository, file, to, anew=anew)
 
     def there_bytes() -> int:
-        return hub.there_bytes(repository, file, to)
+        return hub.partial_bytes(repository, file, to)
 
     try:
-        _persist(attempt, there_bytes, f"{file.path} of {repository.name}", hub.address, note)
-    except (ServeError, OSError) as error:
+        _persist(attempt, there_bytes, what, hub.address, note)
+    except ServeError as error:
         return error
-    return None
+    except OSError as error:
+        error.filename = error.filename or str(hub.place(repository, to) / file.path)  # a full disk names no file
+        return error
+    except Exception as error:  # noqa: BLE001 - of a client, whatever it meets
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        return ServeError(f"{what} cannot be fetched: {reason}", where=hub.address, code=FAILED)
+    return file
 
 
 def _persist(
@@ -242,6 +338,15 @@ def _persist(
             time.sleep(wait_s)
 
 
+def _there(place: Path) -> Path:
+    return next(each for each in (place, *place.parents) if each.is_dir())
+
+
+def _left_bytes(found: Found) -> int:
+    files = [file for file in found.repository.files if not file.fits(found.place / file.path)]
+    return sum(file.size_bytes - found.hub.partial_bytes(found.repository, file, found.wanted.to) for file in files)
+
+
 class _Waiting:
     """Another process has the same files in work: what it brings is shown as progress, and kept."""
 
@@ -250,7 +355,13 @@ class _Waiting:
         self._begun = False
 
     def bytes(self) -> int:
-        return sum(self._hub.there_bytes(self._repository, file, self._to) for file in self._repository.files)
+        place = self._hub.place(self._repository, self._to)
+        return sum(
+            file.size_bytes
+            if file.fits(place / file.path)
+            else self._hub.partial_bytes(self._repository, file, self._to)
+            for file in self._repository.files
+        )
 
     def __call__(self) -> None:
         if not self._begun:
@@ -267,7 +378,7 @@ class _Waiting:
 
 def _room(place: Path, need_bytes: int) -> None:
     """Nothing is written twice: a partial file becomes the file, in the same folder."""
-    folder = next(each for each in (place, *place.parents) if each.is_dir())
+    folder = _there(place)
     free_bytes = shutil.disk_usage(folder).free
     if need_bytes > free_bytes:
         raise ServeError(

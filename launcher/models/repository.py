@@ -60,6 +60,10 @@ class File:
         """Under which Hugging Face's cache keeps the content: its hash, which is the entity tag of the file too."""
         return self.sha256 or self.blob_sha1 or ""
 
+    def same(self, other: File) -> bool:
+        """Whether it is that file with that content, as far as the hub tells hashes."""
+        return bool(self.name) and (self.path, self.name) == (other.path, other.name)
+
     def hash(self) -> Hash:
         """A fresh hash of the kind that the hub told; git's begins with a header."""
         if self.sha256 or not self.blob_sha1:
@@ -132,7 +136,10 @@ class Repository:
         """A repository as `dataclasses.asdict` wrote it down.
 
         Raises:
-            KeyError, TypeError: it is not one.
+            KeyError, TypeError, ServeError: it is not one.
         """
         files = tuple(File(**file) for file in record["files"])
-        return cls(record["hub"], record["name"], record["revision"], record["commit"], files)
+        texts = [record[key] for key in ("hub", "name", "revision", "commit")]
+        if not all(isinstance(text, str) for text in texts) or not all(type(file.size_bytes) is int for file in files):
+            raise TypeError
+        return cls(texts[0], texts[1], texts[2], texts[3], files)

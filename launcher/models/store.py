@@ -66,27 +66,47 @@ def write_down(repository: Repository, place: Path, to: Path | None) -> None:
     record = {"place": str(place), "to": str(to) if to else None, **dataclasses.asdict(repository)}
     path = _record(place)
     path.parent.mkdir(parents=True, exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)  # what is broken off before its first file can be listed and removed
     write_whole(path, json.dumps(record, indent=1))
 
 
+def written_down(place: Path) -> Repository | None:
+    """What the last pull into a folder wrote down of it; None if nothing of that is left."""
+    found = next((each for each in _written_down() if each.place == place), None)
+    return found.repository if found and found.size_bytes else None
+
+
 @contextlib.contextmanager
-def alone(place: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def alone(place: Path, to: Path | None, waiting: Callable[[], None]) -> Iterator[None]:
     """Keeps every other pull, check and removal of the same files waiting; the kernel gives the lock back of who dies.
 
     Args:
         place: the folder of the files.
+        to: the same, where the user named it: the lock lies in it, for every user and host that has the folder.
         waiting: called now and then while another process holds the lock; it takes some time each.
     """
-    path = _record(place).with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        while True:
+    if to and to.is_dir() and not os.access(to, os.W_OK):
+        yield  # who may not write there can be read beside, and changes nothing
+        return
+    path = to / ".cache" / "serve" / "lock" if to else _record(place).with_suffix(".lock")
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
             except BlockingIOError:
                 waiting()
-        yield
+                continue
+            if _is(path, lock.fileno()):  # else a removal took it away, and who comes next makes another
+                yield
+                return
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def every() -> list[Stored]:
@@ -102,12 +122,12 @@ def find(reference: str, revision: str | None = None, source: str | None = None)
     Raises:
         ServeError: there is none.
     """
-    folder = settings.expanded(reference).absolute()
+    folder = settings.expanded(reference).resolve()
     models = every()
     found = [
         each
         for each in models
-        if (each.name == reference or folder in (each.to, each.place))
+        if (each.name == reference or folder in (each.to, each.place.resolve()))
         and (source in (None, "auto", each.hub))
         and (revision is None or revision == each.commit or (each.repository and revision == each.repository.revision))
     ]
@@ -118,6 +138,18 @@ def find(reference: str, revision: str | None = None, source: str | None = None)
     else:
         fix = nearest(reference, [each.name for each in models]) or f"serve models pull {reference}"
     raise ServeError(f"model {reference!r} is not on this host", fix=fix, code=FAILED)
+
+
+def rank(stored: Stored) -> tuple[bool, bool, bool, float]:
+    """The least is what a name means: what is complete, what its branch is now, what was pulled, what is newest."""
+    revision = stored.repository.revision if stored.repository else "main"
+    record = _record(stored.place)
+    try:
+        commit = (stored.place.parent.parent / "refs" / revision).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        commit = ""
+    newest_s = (record if record.exists() else stored.place).stat().st_mtime
+    return bool(stored.missing), commit != stored.commit, stored.repository is None, -newest_s
 
 
 def remove(stored: Stored) -> None:
@@ -145,7 +177,12 @@ def _remove_cached(stored: Stored) -> None:
     if stored.hub == HUGGINGFACE:
         from huggingface_hub import scan_cache_dir  # noqa: PLC0415 - half a second, to remove alone
 
-        scan_cache_dir(checkpoint.cache()).delete_revisions(stored.commit).execute()
+        found = scan_cache_dir(checkpoint.cache())
+        ours = frozenset(repo for repo in found.repos if repo.repo_path == home.resolve())  # commits of others may be
+        dataclasses.replace(found, repos=ours).delete_revisions(stored.commit).execute()  # named the same
+        for file in stored.repository.files if stored.repository else ():
+            for left in (home / "blobs").glob(f"{file.name}.*"):  # of a pull that was broken off
+                left.unlink(missing_ok=True)
     if stored.place.is_dir():
         shutil.rmtree(stored.place)
     if stored.hub == HUGGINGFACE and home.is_dir() and not any(home.glob("snapshots/*")):
@@ -176,9 +213,9 @@ def _written_down() -> Iterator[Stored]:
             record = json.loads(path.read_text(encoding="utf-8"))
             repository, place = Repository.of_record(record), Path(record["place"])
             to = Path(record["to"]) if record["to"] else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, ServeError):
             continue  # not ours, or of another release
-        if place.is_dir():
+        if repository.hub in TITLES and place.is_dir():
             yield Stored(repository.hub, repository.name, repository.commit, place, to, repository)
 
 

@@ -61,11 +61,7 @@ def repair(checked: Checked, observer: Observer) -> None:
     """
     stored, hub = checked.stored, hubs.named(checked.stored.hub)
     files = [file for file, _ in checked.faults]
-    for file in files:
-        path = stored.place / file.path
-        path.resolve().unlink(missing_ok=True)  # in a cache it is a link to the content
-        path.unlink(missing_ok=True)
-    pull.fetch(hub, checked.repository, files, stored.to, observer)
+    pull.fetch(hub, checked.repository, files, stored.to, observer, anew=True)
     hub.settle(checked.repository, stored.to)
 
 

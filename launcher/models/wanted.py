@@ -69,7 +69,7 @@ def wanted(
         raise ServeError(f"{source!r} is no hub", where="--source", fix=", ".join(SOURCES))
     if source is None:
         source = MODELSCOPE if said.get("source") == MODELSCOPE else HUGGINGFACE
-    folder = settings.expanded(to).absolute() if to else None
+    folder = settings.expanded(to).resolve() if to else None  # one folder has one name, whoever links to it
     if folder and folder.exists() and not folder.is_dir():
         raise ServeError("is no folder", where=str(folder))
     models = [Wanted(_repository(name), revision, source, include, folder)]

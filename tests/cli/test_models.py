@@ -362,6 +362,280 @@ def test_a_pull_mends_what_has_the_wrong_size(hub: Hub, models: Callable[..., Re
     assert hub.sent("") == len(LARGE)
 
 
+BROKEN = {
+    "redirects without end": Fault("status", BIG, times=10**6, status=302, headers={"Location": "?again"}),
+    "no gzip": Fault("status", BIG, times=10**6, status=200, headers={"Content-Encoding": "gzip"}),
+    "an address that is none": Fault("status", BIG, times=10**6, status=302, headers={"Location": "http://[bad"}),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN.keys())
+def test_what_no_client_expects_ends_with_an_error(serve: Program, hub: Hub, fault: Fault) -> None:
+    hub.faults = [Fault(**vars(fault))]
+    code = "import launcher.models.pull as p; p.LONGEST_WAIT_S = 0; from launcher.cli.app import main; main()"
+    words = [sys.executable, "-c", code, "models", "pull", "org/model"]
+    variables = serve.environment(environment(hub, serve))
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    said = "model-00001.safetensors of org/model: " in done.stderr
+    assert (done.returncode, said, "Traceback" in done.stderr) == (1, True, False), done.stderr
+
+
+def test_a_file_beyond_what_plain_http_brings_is_told(
+    serve: Program, hub: Hub, models: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import huggingface_hub.constants as c; c.MAX_HTTP_DOWNLOAD_SIZE = 10**7\n"
+    )
+    result = models("pull", "org/model", PYTHONPATH=os.pathsep.join([str(tmp_path), *serve.path]))
+    assert (result.code, "00001.safetensors of org/model cannot be fetched" in result.err) == (1, True), result.err
+    assert hub.sent("00001") == 0
+
+
+def test_a_full_disk_is_told_with_its_file(serve: Program, hub: Hub) -> None:
+    """A limit of the size of files ends a write as a full disk does."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**7, 10**7)); "
+        "from launcher.cli.app import main; main()"
+    )
+    words = [sys.executable, "-c", code, "models", "pull", "org/model"]
+    variables = serve.environment(environment(hub, serve))
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert (done.returncode, "model-00001.safetensors: File too large" in done.stderr) == (1, True), done.stderr
+
+
+@pytest.mark.parametrize("words", [("--to", "here"), ("--source", "modelscope")])
+def test_a_file_of_the_same_size_that_was_uploaded_anew_is_fetched(
+    hub: Hub, models: Callable[..., Result], words: tuple[str, ...]
+) -> None:
+    pull = ("pull", "org/model", *words, "--json")
+    folder = Path(ok(models(*pull))[0]["folder"])
+    hub.repositories["org/model"].files["model-00002.safetensors"] = LARGE[2 * MB : 4 * MB]
+    hub.repositories["org/model"].commit = "d" * 40
+    hub.seen.clear()
+    assert ok(models(*pull))[0]["fetched_bytes"] == 2 * MB == hub.sent("")
+    assert (folder / "model-00002.safetensors").read_bytes() == LARGE[2 * MB : 4 * MB]
+    assert ok(models(*pull))[0]["fetched_bytes"] == 0
+
+
+def test_a_removal_leaves_models_whose_commit_is_named_the_same(hub: Hub, models: Callable[..., Result]) -> None:
+    others = [f"org/other{number}" for number in range(6)]
+    hub.repositories |= {name: Repository({"config.json": CONFIG, "model.bin": b"w"}) for name in others}
+    for name in (*others, "org/model"):
+        ok(models("pull", name, "--json"))
+    assert models("rm", "org/model").code == 0
+    left = ok(models("list", "--json"))
+    assert [(row["model"], row["missing"]) for row in left] == [(name, []) for name in others]
+
+
+@BOTH
+def test_one_folder_by_two_names(serve: Program, hub: Hub, models: Callable[..., Result], source: str) -> None:
+    (serve.folder / "here").mkdir()
+    (serve.folder / "link").symlink_to("here")
+    hub.faults = [Fault("slow", BIG, rate=4 * MB)]
+    with started(serve, hub, "pull", "org/model", "--source", source, "--to", "link") as first:
+        until(lambda: unfinished(serve))
+        second = models("pull", "org/model", "--source", source, "--to", "here")
+        assert (second.code, "waiting for it" in second.err) == (0, True), second.err
+        assert first.wait(PATIENCE_S) == 0
+    complete(serve.folder / "here")
+    assert hub.sent("") == sum(map(len, NEEDED.values()))
+    assert models("where", "link").out.strip() == str(serve.folder / "here")
+
+
+def test_files_of_one_content_in_a_folder(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    hub.repositories["org/model"].files |= {f"model-0000{number}.safetensors": LARGE[: 4 * MB] for number in range(6)}
+    ok(models("pull", "org/model", "--to", "here", "--json"))
+    for number in range(6):
+        assert (serve.folder / "here" / f"model-0000{number}.safetensors").read_bytes() == LARGE[: 4 * MB]
+    assert hub.sent("") >= 24 * MB
+    assert not unfinished(serve)
+
+
+@BOTH
+def test_a_folder_with_files_of_others_is_refused(
+    serve: Program, hub: Hub, models: Callable[..., Result], source: str
+) -> None:
+    (serve.folder / "mine").mkdir()
+    config = serve.folder / "mine" / "config.json"
+    config.write_text("precious")
+    refused = models("pull", "org/model", "--source", source, "--to", "mine")
+    assert (refused.code, "files that are not of org/model, such as config.json" in refused.err) == (2, True)
+    assert config.read_text() == "precious"
+    hub.repositories["org/other"] = Repository({"other.bin": b"w"})
+    ok(models("pull", "org/model", "--source", source, "--to", "here", "--json"))
+    refused = models("pull", "org/other", "--source", source, "--to", "here")
+    assert (refused.code, "two models do not fit one folder" in refused.err) == (2, True), refused.err
+    complete(serve.folder / "here")
+
+
+def test_a_folder_that_the_client_filled_is_taken_over(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    code = "import huggingface_hub as h; h.snapshot_download('org/model', local_dir='here', allow_patterns='model*')"
+    variables = serve.environment(environment(hub, serve))
+    subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, check=True, cwd=serve.folder)
+    hub.seen.clear()
+    row = ok(models("pull", "org/model", "--to", "here", "--json"))[0]
+    assert (row["fetched_bytes"], hub.sent("00001")) == (len(CONFIG) + 2, 0)
+
+
+def test_some_files_pulled_again_take_none_away(models: Callable[..., Result]) -> None:
+    ok(models("pull", "org/model", "--json"))
+    ok(models("pull", "org/model", "--include", "*.json", "--json"))
+    whole = ok(models("list", "--json"))[0]
+    assert whole["size_bytes"] == sum(map(len, NEEDED.values()))
+
+
+@BOTH
+@pytest.mark.parametrize("to", [False, True])
+def test_a_repair_that_fails_takes_nothing_and_follows_no_link(
+    serve: Program, hub: Hub, models: Callable[..., Result], source: str, to: bool
+) -> None:
+    words = ("pull", "org/model", "--source", source, *(("--to", "here") if to else ()), "--json")
+    folder = Path(ok(models(*words))[0]["folder"])
+    config, tokenizer = folder / "config.json", folder / "tokenizer.json"
+    tokenizer.resolve().write_bytes(b"[]")
+    if to:
+        elsewhere = serve.folder / "elsewhere.json"
+        config.rename(elsewhere)
+        elsewhere.write_bytes(b"x" * len(CONFIG))
+        config.symlink_to(elsewhere)
+    gone = {"X-Error-Code": "EntryNotFound"}
+    hub.faults = [Fault("status", "(resolve|FilePath=).*tokenizer", times=10**6, status=404, headers=gone)]
+    assert models("verify", "org/model", "--repair").code != 0
+    assert tokenizer.read_bytes() == b"[]"
+    hub.faults.clear()
+    assert models("verify", "org/model", "--repair").code == 0
+    complete(folder)
+    assert not to or elsewhere.read_bytes() == b"x" * len(CONFIG)
+
+
+def test_a_pull_that_was_killed_before_its_first_file_is_seen_and_removed(
+    serve: Program, hub: Hub, models: Callable[..., Result]
+) -> None:
+    shards = {f"model-1000{number}.safetensors": LARGE[number : 2 * MB + number] for number in range(9)}
+    hub.repositories["org/model"] = Repository({"config.json": CONFIG, **shards})
+    hub.faults = [Fault("slow", "cdn", times=100, rate=MB // 10)]
+    with started(serve, hub, "pull", "org/model") as process:
+        until(lambda: len(unfinished(serve)) >= 8)
+        process.kill()
+    assert len(ok(models("list", "--json"))[0]["missing"]) == 10
+    assert models("rm", "org/model").code == 0
+    assert not unfinished(serve)
+    assert not list(serve.folder.glob("hub/hub/models--*"))
+
+
+def test_a_repository_without_files_is_refused(hub: Hub, models: Callable[..., Result]) -> None:
+    hub.repositories["org/empty"] = Repository({})
+    refused = models("pull", "org/empty")
+    assert (refused.code, "holds no files" in refused.err) == (2, True)
+
+
+ODD = {
+    "a page": Fault("status", "", times=10**6, status=200, body="<html>Sign in</html>"),
+    "an object": Fault("status", "", times=10**6, status=200),
+    "a list": Fault("status", "", times=10**6, status=200, body="[]"),
+    "a circle": Fault("status", "", times=10**6, status=302, headers={"Location": "?again"}),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("fault", ODD.values(), ids=ODD.keys())
+def test_what_does_not_answer_as_a_hub(hub: Hub, models: Callable[..., Result], source: str, fault: Fault) -> None:
+    hub.faults = [Fault(**vars(fault))]
+    result = models("pull", "org/model", "--source", source)
+    if fault.body == "{}" and source == "modelscope" and fault.status == 200:  # its client reads that as no files
+        assert (result.code, "holds no files" in result.err) == (2, True), result.err
+    else:
+        assert (result.code, f"{hub.address}: does not answer as a hub does" in result.err) == (1, True), result.err
+
+
+@BOTH
+def test_tokens_that_are_none(models: Callable[..., Result], source: str) -> None:
+    name = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}[source]
+    assert "no token has" in models("pull", "org/model", "--source", source, **{name: "hf_ключ"}).err
+
+
+def test_a_token_that_is_not_accepted_is_told(hub: Hub, models: Callable[..., Result]) -> None:
+    hub.repositories["org/private"] = Repository(dict(FILES), access="private")
+    assert "does not accept the token" in models("pull", "org/private", HF_TOKEN="hf_old").err  # noqa: S106
+    assert "does not accept" not in models("pull", "org/nothing", HF_TOKEN=TOKEN).err
+
+
+def test_damaged_records_are_passed_over(serve: Program, models: Callable[..., Result]) -> None:
+    folder = ok(models("pull", "org/model", "--json"))[0]["folder"]
+    record = next(serve.home.rglob("pulled/*.json"))
+    right = json.loads(record.read_text())
+    wrong = [
+        [],
+        right | {"name": 5},
+        right | {"place": 5},
+        right | {"hub": "x"},
+        right | {"files": [right["files"][0] | {"path": "../../x"}]},
+        right | {"files": [right["files"][0] | {"size_bytes": "5"}]},
+    ]
+    for each in wrong:
+        record.write_text(json.dumps(each))
+        listed = ok(models("list", "--json"))
+        assert [(row["folder"], row["pulled"]) for row in listed] == [(folder, False)]
+
+
+def test_an_index_that_lists_more_than_the_hub_has(hub: Hub, models: Callable[..., Result]) -> None:
+    index = {"weight_map": {"a": "model-00001.safetensors", "b": "model-00003.safetensors"}}
+    hub.repositories["org/model"].files["model.safetensors.index.json"] = json.dumps(index).encode()
+    result = models("pull", "org/model")
+    assert (result.code, "lacks model-00003.safetensors" in result.err) == (1, True), result.err
+    assert "is all that the hub has" in result.out
+
+
+def test_both_models_of_a_preset_are_looked_at_first(hub: Hub, models: Callable[..., Result]) -> None:
+    model, draft = "Qwen/Qwen3-VL-8B-Instruct", "taobao-mnn/Qwen3-VL-8B-Instruct-Eagle3"
+    hub.repositories |= {model: Repository(dict(SMALL)), draft: Repository(dict(SMALL), access="gated")}
+    result = models("pull", "--preset", "eagle3")
+    assert (result.code, f"{draft!r} is gated" in result.err, hub.sent("")) == (2, True, 0), result.err
+    hub.repositories[draft] = Repository(dict(SMALL), claimed_bytes=10**16)
+    result = models("pull", "--preset", "eagle3")
+    assert (result.code, "are still to be fetched" in result.err, hub.sent("")) == (1, True, 0), result.err
+
+
+def test_a_removal_asks_which_copy(serve: Program, models: Callable[..., Result]) -> None:
+    ok(models("pull", "org/model", "--json"))
+    ok(models("pull", "org/model", "--to", "here", "--json"))
+    refused = models("rm", "org/model")
+    assert (refused.code, "means 2 copies" in refused.err, str(serve.folder / "here") in refused.err) == (2, True, True)
+    assert len(ok(models("list", "--json"))) == 2
+    assert models("rm", "here").code == 0
+    assert models("rm", "org/model").code == 0
+
+
+def test_what_an_instance_serves_is_not_removed(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    ok(models("pull", "org/model", "--json"))
+    code = (
+        "import time; from launcher.run import instances; from launcher.run.record import Record\n"
+        "with instances.claim('mine') as claim: "
+        "claim.record(Record('mine', state='serving', model='org/model')); print(1, flush=True); time.sleep(100)"
+    )
+    variables = serve.environment(environment(hub, serve))
+    with subprocess.Popen([sys.executable, "-c", code], env=variables, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        refused = models("rm", "org/model")
+        process.kill()
+    assert (refused.code, "instance 'mine' serves org/model" in refused.err) == (1, True), refused.err
+
+
+def test_where_is_the_current_revision(hub: Hub, models: Callable[..., Result]) -> None:
+    for commit in ("e" * 40, "a" * 40, "c" * 40):
+        hub.repositories["org/model"].commit = commit
+        ok(models("pull", "org/model", "--json"))
+        assert Path(models("where", "org/model").out.strip()).name == commit
+        assert Path(models("where", "org/model", "--revision", "main").out.strip()).name == commit
+
+
+def test_advice_for_a_folder_names_it(serve: Program, models: Callable[..., Result]) -> None:
+    ok(models("pull", "org/model", "--to", "my folder", "--json"))
+    (serve.folder / "my folder" / "config.json").unlink()
+    assert f"serve models pull org/model --to '{serve.folder / 'my folder'}'" in models("where", "my folder").err
+
+
 def test_verify_of_what_nobody_wrote_down(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
     variables = serve.environment(environment(hub, serve))
     code = "import huggingface_hub as h; print(h.snapshot_download('org/model', ignore_patterns=['original/*']))"

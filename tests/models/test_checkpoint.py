@@ -13,6 +13,7 @@ import pytest
 
 from launcher.errors import ServeError
 from launcher.models import checkpoint, demo
+from tests.models.test_complete import tensors
 
 QWEN: dict[str, Any] = {"architectures": ["Qwen3ForCausalLM"], "max_position_embeddings": 40960}
 
@@ -160,6 +161,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         "/closed/model/resolve/main/config.json": (403, ""),
         "/open/model/resolve/old/config.json": (404, "RevisionNotFound"),
         "/open/data/resolve/main/config.json": (404, "EntryNotFound"),
+        "/page/model/resolve/main/config.json": (200, ""),
         "/broken/model/resolve/main/config.json": (503, ""),
     }
     seen: ClassVar[list[tuple[str, str | None]]] = []
@@ -170,6 +172,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         if code:
             self.send_header("X-Error-Code", code)
+        if status == 200:
+            self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Location", "/elsewhere")
         self.end_headers()
 
@@ -244,18 +248,74 @@ def test_offline_is_respected(hub: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_whole_cached_model_needs_no_hub(hub: str, tmp_path: Path) -> None:  # noqa: ARG001
     snapshot = cached(tmp_path / "hf", "no/model")
-    (snapshot / "model.safetensors").write_bytes(b"")
+    tensors(snapshot / "model.safetensors")
     checkpoint.ensure(checkpoint.describe("no/model"))
     assert Hub.seen == []
+
+
+def test_a_cached_file_that_is_cut_short_is_refused(hub: str, tmp_path: Path) -> None:  # noqa: ARG001
+    snapshot = cached(tmp_path / "hf", "open/model")
+    tensors(snapshot / "model.safetensors", size=5000, missing=1000)
+    error = refused("open/model")
+    assert ("cut short" in error.what, error.fix) == (True, "serve models verify open/model --repair")
+    checkpoint.ensure(checkpoint.describe("open/model"), weights=False)
+    assert Hub.seen == []
+
+
+@pytest.mark.parametrize(
+    ("rope", "length"),
+    [
+        ({"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}, 131072),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}, 131072),
+        ({"type": "yarn", "factor": 8.0, "original_max_position_embeddings": 32768}, None),
+        ({"type": "yarn", "factor": 4.0}, None),
+        ({"type": "linear", "factor": 4.0}, None),
+        ({"full_attention": {"rope_type": "linear", "factor": 4.0}}, None),
+        ({"rope_type": "default"}, 131072),
+        ({"rope_type": "default", "factor": None}, 131072),
+    ],
+)
+def test_context_of_a_scaled_rope(tmp_path: Path, rope: dict[str, Any], length: int | None) -> None:
+    folder = write_config(tmp_path / "model", {"max_position_embeddings": 131072, "rope_scaling": rope})
+    assert checkpoint.describe(str(folder)).context_length == length
+
+
+def test_keys_of_gpt2(tmp_path: Path) -> None:
+    found = checkpoint.describe(str(write_config(tmp_path / "model", {"n_positions": 1024, "n_head": 12})))
+    assert (found.context_length, found.heads) == (1024, 12)
+
+
+def test_any_code_of_its_own(tmp_path: Path) -> None:
+    auto = {"AutoModelForCausalLM": "modeling_mine.MineForCausalLM"}
+    assert checkpoint.describe(str(write_config(tmp_path / "model", {"auto_map": auto}))).own_code
+
+
+def test_a_token_that_is_not_accepted(hub: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    monkeypatch.setenv("HF_TOKEN", "hf_old")
+    assert "does not accept the token" in refused("no/model").what
+
+
+def test_a_token_that_is_none(hub: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    monkeypatch.setenv("HF_TOKEN", "hf_ключ")
+    assert "no token has" in refused("open/model").what
+
+
+def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://[bad")
+    assert refused("open/model").where == "HF_ENDPOINT"
+
+
+def test_a_page_of_a_proxy_is_no_hub(hub: str) -> None:
+    assert refused("page/model").where == hub
 
 
 def test_cached_model_that_misses_a_shard_does(hub: str, tmp_path: Path) -> None:  # noqa: ARG001
     snapshot = cached(tmp_path / "hf", "open/model")
     shards = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
     (snapshot / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}), encoding="utf-8")
-    (snapshot / "model-1.safetensors").write_bytes(b"")
+    tensors(snapshot / "model-1.safetensors")
     checkpoint.ensure(checkpoint.describe("open/model"))
     assert len(Hub.seen) == 1
-    (snapshot / "model-2.safetensors").write_bytes(b"")
+    tensors(snapshot / "model-2.safetensors")
     checkpoint.ensure(checkpoint.describe("open/model"))
     assert len(Hub.seen) == 1

@@ -57,6 +57,19 @@ def test_a_file_that_is_none_is_told(data: bytes, tmp_path: Path) -> None:
     assert said(tmp_path) == ["model 'mine' is not complete: it has a file of weights without a header"]
 
 
+@pytest.mark.parametrize("offsets", [["0", "1"], [0, None], [0, 1.5], {}, 7, [0, [1]]])
+def test_offsets_that_are_none_are_told(offsets: object, tmp_path: Path) -> None:
+    header = json.dumps({"w": {"data_offsets": offsets}, "x": {"data_offsets": [0, 1]}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    assert said(tmp_path) == ["model 'mine' is not complete: it has a file of weights without a header"]
+
+
+@pytest.mark.parametrize("shards", [5, ["a"], None, {"b": 1}])
+def test_an_index_with_other_things_than_names_is_told(shards: object, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shards, "b": "c"}}))
+    assert "in a form that can be read" in said(tmp_path)[0]
+
+
 def test_no_weights_and_a_damaged_index_are_told(tmp_path: Path) -> None:
     assert said(tmp_path) == ["model 'mine' is not complete: it holds no weights"]
     (tmp_path / "model.safetensors.index.json").write_text("[]")

@@ -50,7 +50,10 @@ def test_include_decides_alone() -> None:
 def test_many_gguf_files_are_many_models() -> None:
     with pytest.raises(ServeError, match="2 GGUF files") as caught:
         names("a-Q4.gguf", "a-Q8.gguf")
-    assert "--include" in caught.value.fix
+    assert caught.value.fix.endswith("--include 'a-Q4.gguf'")
+    with pytest.raises(ServeError, match="2 GGUF files") as caught:
+        names("a-Q4.gguf", "a-Q8.gguf", "config.json")
+    assert caught.value.fix.endswith("--include '*.json'")
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", "", "a\0b"])
