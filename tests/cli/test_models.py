@@ -228,7 +228,7 @@ def test_who_may_have_it(hub: Hub, models: Callable[..., Result], source: str) -
     hub.repositories["org/private"] = Repository(dict(FILES), access="private")
     for name in ("org/gated", "org/private", "org/nothing"):
         result = models("pull", name, "--source", source)
-        assert (result.code, result.err.count("\n"), name in result.err) == (2, 2, True), result.err
+        assert (result.code, result.err.count("\n"), name in result.err) == (2, 3, True), result.err
     assert ("gated" in models("pull", "org/gated").err) is True
     variables = {"HF_TOKEN": TOKEN, "MODELSCOPE_API_TOKEN": TOKEN}
     complete(ok(models("pull", "org/gated", "--source", source, "--json", **variables))[0]["folder"])
