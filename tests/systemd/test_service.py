@@ -69,11 +69,14 @@ def test_a_wrong_key_fails_with_its_reason_and_is_not_tried_again(host: Host, se
     assert one.install("--api-key", "auto", "--no-start").returncode == 0
     host.run("sh", "-c", f"echo short > /etc/serve/{one.name}.key")
     done = host.serve("service", "start", one.name)
-    assert done.returncode == 1
-    assert "cannot be a key" in done.stderr or "characters" in done.stderr, done.stderr
-    assert "short" not in done.stderr.replace("shorter", "")
+    assert (done.returncode, one.state) == (2, "inactive")
+    assert host.run("systemctl", "start", f"serve@{one.name}").returncode == 1
+    for said in (done.stderr, host.journal(one.name)):
+        assert "characters" in said
+        assert "short" not in said.replace("shorter", "")
     told = host.show(one.name)
     assert (told["ActiveState"], told["ExecMainStatus"], told["NRestarts"]) == ("failed", "2", "0")
+    assert told["StatusText"].startswith("refused: ")
 
 
 def test_what_another_start_cannot_cure_is_not_tried_again(host: Host, service: Make) -> None:
