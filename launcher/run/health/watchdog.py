@@ -110,12 +110,12 @@ class Watch(threading.Thread):
         quarter_s = self._hang_timeout_s / 4  # the looks at a server that does not answer have to fit in
         reply = client.metrics(min(_METRICS_S, quarter_s))
         load = read(self._engine, reply.text) if reply.ok else None
+        self._count(load)  # before anything else is asked: its time is that of the answer
         answers, fault = bool(reply.status), ""
         # SGLang's makes a token and takes a second over it (measured on 0.5.17), so it is the last resort there
         if not answers or self._engine != "sglang":
             health = client.health(min(HEALTH_S, quarter_s))
             answers, fault = answers or bool(health.status), "" if health.ok else f"/health: {health}"
-        self._count(load)
         logged, self._logged = self._logged, False
         token, missing = self._answer()
         moved = logged or token or self._compiles()
