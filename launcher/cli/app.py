@@ -113,6 +113,7 @@ def _perform(words: list[str]) -> int:
         app = program(words[:1] if words and words[0] in _COMMANDS else _COMMANDS)
         return int(app(words, prog_name="serve", standalone_mode=False) or 0)
     except ServeError as error:
+        _tell_manager(error)
         for each in error.every():
             print(message(each), file=sys.stderr)
         return error.code
@@ -126,10 +127,20 @@ def _perform(words: list[str]) -> int:
         if not error.filename:
             raise
         of = of_file(error)
+        _tell_manager(of)
         print(message(of), file=sys.stderr)
         return of.code
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _tell_manager(error: ServeError) -> None:
+    """Whoever looks at a service's status sees why it was refused; a run that has begun takes the variable away."""
+    if "NOTIFY_SOCKET" in os.environ:
+        from launcher.run.notify import Notifier  # noqa: PLC0415 - only of a service
+
+        first = error.every()[0]
+        Notifier().stopping(": ".join(filter(None, ("refused", first.where, first.what))))
 
 
 def _unread() -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,8 +35,7 @@ def launch(
     """Start a model server and supervise it until Ctrl-C, or in the background."""
     from launcher.plan import plan  # noqa: PLC0415 - not needed for --help
 
-    with _told():
-        command = plan(request)
+    command = plan(request)
     if dry_run:
         _print(command, json=json)
         return
@@ -45,19 +43,6 @@ def launch(
 
     screen = observer(json=json)
     begin(request, command, screen, detached=detach, fix=fix, reap=reap)
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Whoever looks at a service's status sees why it was refused."""
-    try:
-        yield
-    except ServeError as error:
-        if "NOTIFY_SOCKET" in os.environ:
-            from launcher.run.notify import Notifier  # noqa: PLC0415 - only of a service
-
-            Notifier().stopping(f"refused: {error.where}: {error.what}" if error.where else f"refused: {error.what}")
-        raise
 
 
 def begin(request: Request, command: Command, screen: Plain, *, detached: bool, fix: bool, reap: bool) -> None:
@@ -69,10 +54,9 @@ def begin(request: Request, command: Command, screen: Plain, *, detached: bool, 
     """
     from launcher.models import checkpoint  # noqa: PLC0415 - not needed for a dry run
 
-    with _told():
-        refuse_not_installed(command)
-        weights = "--load-format" not in command.argv
-        checkpoint.ensure(command.checkpoint, command.revision, command.source, weights=weights)
+    refuse_not_installed(command)
+    weights = "--load-format" not in command.argv
+    checkpoint.ensure(command.checkpoint, command.revision, command.source, weights=weights)
     from launcher.cli.progress import left_over  # noqa: PLC0415 - 0.1 s that the refusal of a model need not wait for
     from launcher.run.secrets import cautions  # noqa: PLC0415
     from launcher.run.supervise import admit  # noqa: PLC0415
@@ -80,8 +64,7 @@ def begin(request: Request, command: Command, screen: Plain, *, detached: bool, 
     screen.note(f"{show.release(command)}, model {show.model(command)}")
     for line in [*show.decisions(command), *cautions(command.secret), *left_over(reap=reap)]:
         screen.note(line)
-    with _told():
-        admit(command)  # what is refused is refused before the demo model is written
+    admit(command)  # what is refused is refused before the demo model is written
     checkpoint.make(command.checkpoint)
     asked = _asked(request, command, detached=detached, fix=fix)
     if detached:

@@ -7,6 +7,7 @@ import pwd
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +181,7 @@ def refuse_port(command: Command, scope: Scope) -> None:
         ServeError: there is such a service.
     """
     others = [name for name in scope.names() if name != command.name]
-    if name := next((name for name in others if _kept(scope, name, "port") == command.port), None):
+    if name := next((name for name in others if kept(scope, name, "port") == command.port), None):
         what = f"it is the port of the service {name}"
         raise ServeError(what, where=f"port {command.port}", fix=f"--port {command.port + 1}, or another that is free")
 
@@ -189,15 +190,16 @@ def stale(scope: Scope, name: str, seen: Seen) -> bool:
     """Whether a service runs with other files than those that are there now."""
     paths = (scope.deployment(name), scope.dropin(name), scope.units / UNIT)
     changed_s = max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
-    return seen.state not in STILL and seen.began_s < changed_s
+    began_s = time.time() - (time.monotonic() - seen.began_s)
+    return seen.state not in STILL and began_s < changed_s
 
 
 def opens(scope: Scope, name: str, command: Command) -> bool:
     """Whether a service that asks for an API key would ask for none any more."""
-    return command.secret is None and _kept(scope, name, "api_key") not in (None, "none")
+    return command.secret is None and kept(scope, name, "api_key") not in (None, "none")
 
 
-def _kept(scope: Scope, name: str, key: str) -> object:
+def kept(scope: Scope, name: str, key: str) -> object:
     """The value of a key in a service's file; None where there is none, or it cannot be read."""
     with contextlib.suppress(ServeError):
         return merge(layers(Request(configs=(scope.deployment(name),))))[key].value

@@ -38,7 +38,7 @@ class Seen:
         restarts: how often systemd started it again.
         enabled: whether it starts with the host.
         busy: whether a start or a stop of it is under way or waits: until then the state is that of before.
-        began_s: when its process began, in seconds since 1970.
+        began_s: when its last process began, in seconds of the monotonic clock; 0 before the first.
     """
 
     state: str
@@ -93,7 +93,6 @@ def see(scope: Scope, name: str) -> Seen:
     words = ["show", unit(name), *(f"--property={each}" for each in _PROPERTIES)]
     told = dict(line.partition("=")[::2] for line in systemctl(scope, *words).splitlines())
     number = {each: int(told.get(each) or 0) for each in _NUMBERS}
-    ago_s = time.monotonic() - number["ExecMainStartTimestampMonotonic"] / 1e6
     return Seen(
         told.get("ActiveState", ""),
         told.get("SubState", ""),
@@ -103,7 +102,7 @@ def see(scope: Scope, name: str) -> Seen:
         number["NRestarts"],
         told.get("UnitFileState") == "enabled",
         number["Job"] > 0,
-        time.time() - ago_s,
+        number["ExecMainStartTimestampMonotonic"] / 1e6,
     )
 
 
