@@ -123,7 +123,7 @@ def _refuse_not_installed(command: Command, scope: Scope) -> None:
         return
     release = command.target.release
     device = " --device cpu" if command.target.device == "cpu" else ""
-    home = "" if scope.user else f"SERVE_HOME={os.environ['SERVE_HOME']} "
+    home = "" if scope.user else f"sudo env SERVE_HOME={os.environ['SERVE_HOME']} "
     fix = f"{home}serve engines install {release}{device}"
     raise ServeError(f"{release.title} is not installed where the service looks for it", fix=fix)
 
@@ -285,6 +285,7 @@ def _bring_up(name: str, verb: str, *, user: bool) -> None:
     from launcher.service import systemd, upgrade  # noqa: PLC0415 - not needed for --help
 
     scope = _scope_of(name, user=user)
-    upgrade.check(scope, name)  # a mistake in its file is told before a server is stopped for it
+    # a mistake in its file is told before a server is stopped for it
+    _refuse_not_installed(upgrade.check(scope, name), scope)
     systemd.bring_up(scope, name, verb, print)
     print(f"{name}: {systemd.see(scope, name).text}")

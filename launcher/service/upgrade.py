@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,14 +32,8 @@ def engine_of(scope: Scope, name: str) -> str:
 def using(engine: str, version: str | None) -> list[str]:
     """The services that serve with a release, or any of an engine, in this folder of engines."""
     scope = of(user=settings.data_folder() != HOME / "data")
-    found = []
-    for name in scope.names():
-        with contextlib.suppress(ServeError):  # a broken file uses nothing
-            keys = merge(layers(Request(configs=(scope.deployment(name),))))
-            served, _, at = str(keys["engine"].value).partition("@")
-            if served == engine and version in (None, at):
-                found.append(name)
-    return found
+    served = {name: str(install.kept(scope, name, "engine")).partition("@") for name in scope.names()}
+    return [name for name, (each, _, at) in served.items() if each == engine and version in (None, at)]
 
 
 def check(scope: Scope, name: str) -> Command:

@@ -172,6 +172,9 @@ def test_a_changed_deployment_is_served_and_an_upgrade_that_fails_is_taken_back(
 def test_an_upgrade_serves_with_another_release_and_goes_back_by_the_same_way(host: Host, service: Make) -> None:
     one = service()
     assert one.install("--engine", "vllm@0.31.0", "--api-key", "auto").returncode == 0
+    one.override(RestartSec=1)
+    host.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", f"serve@{one.name}")
+    host.until(one.name, NRestarts="1", ActiveState="active")  # that it failed once is no fault of the upgrade
     first = host.show(one.name)["MainPID"]
     for release in ("0.32.0", "0.31.0"):
         done = host.serve("service", "upgrade", one.name, "--engine", f"vllm@{release}")
@@ -207,9 +210,17 @@ def test_a_server_is_not_stopped_for_what_would_not_serve(host: Host, service: M
     same_port = other.install()
     host.run("sh", "-c", f"cd /etc/serve && cp {one.name}.yaml kept && sed -i s/^port:/prot:/ {one.name}.yaml")
     typo = host.serve("service", "restart", one.name)
+    host.run("sh", "-c", f"cd /etc/serve && sed s/0.32.0/0.30.0/ kept > {one.name}.yaml")
+    missing = host.serve("service", "restart", one.name)
     host.run("sh", "-c", f": > /etc/serve/{one.name}.yaml")
     empty = host.serve("service", "restart", one.name)
-    for refused, word in (no_key, "/nowhere/key"), (same_port, one.name), (typo, "'port'"), (empty, "names no model"):
+    for refused, word in (
+        (no_key, "/nowhere/key"),
+        (same_port, one.name),
+        (typo, "'port'"),
+        (missing, "0.30.0"),
+        (empty, "names no model"),
+    ):
         assert (refused.returncode, word in refused.stderr) == (2, True), refused.stderr
     host.run("mv", "/etc/serve/kept", f"/etc/serve/{one.name}.yaml")
     assert host.show(one.name)["MainPID"] == pid
