@@ -136,8 +136,10 @@ def _bring(found: Found, observer: Observer) -> Pulled:
         there.over()
         before = store.written_down(place)
         if wanted.to:
-            _refuse_mixing(repository, wanted.to, before)
+            _refuse_another(repository, wanted.to, before)
         files = [file for file in repository.files if not _right(file, place / file.path, before)]
+        if wanted.to and before is None:
+            _refuse_foreign(repository, wanted.to, files)
         left_bytes = sum(file.size_bytes - hub.partial_bytes(repository, file, wanted.to) for file in files)
         _room(place, left_bytes)
         for file in files:
@@ -148,18 +150,19 @@ def _bring(found: Found, observer: Observer) -> Pulled:
     return Pulled(repository, place, left_bytes, complete.lacks(place) if not wanted.include else "")
 
 
-def _refuse_mixing(repository: Repository, to: Path, before: Repository | None) -> None:
-    """A folder of the user's is filled, or brought up to date, but nothing in it is lost and no two models share it."""
-    if before is None:
-        foreign = [file for file in repository.files if os.path.lexists(to / file.path)]
-        foreign = [file for file in foreign if file.fault(to / file.path)]
-        if foreign:
-            raise ServeError(
-                f"holds files that are not of {repository.name}, such as {foreign[0].path}",
-                where=str(to),
-                fix="choose an empty folder",
-            )
-    elif (before.hub, before.name) != (repository.hub, repository.name):
+def _refuse_foreign(repository: Repository, to: Path, files: list[File]) -> None:
+    """What lies in a folder of the user's where files are to come is not lost."""
+    if foreign := [file.path for file in files if os.path.lexists(to / file.path)]:
+        raise ServeError(
+            f"holds files that are not of {repository.name}, such as {foreign[0]}",
+            where=str(to),
+            fix="choose an empty folder",
+        )
+
+
+def _refuse_another(repository: Repository, to: Path, before: Repository | None) -> None:
+    """No two models share a folder."""
+    if before and (before.hub, before.name) != (repository.hub, repository.name):
         raise ServeError(
             f"holds {before.name} of {TITLES[before.hub]}: two models do not fit one folder",
             where=str(to),
