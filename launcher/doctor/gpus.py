@@ -10,11 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from packaging.version import Version
-
 from launcher.doctor.finding import ERROR, OK, WARNING, Finding
 from launcher.files import load_data
-from launcher.host import environments, gpu_memory, machine, smi
+from launcher.host import drivers, environments, gpu_memory, machine, smi
 from launcher.host.environments import Environment
 from launcher.host.gpu_memory import GpuUse
 from launcher.host.machine import Gpu
@@ -100,37 +98,24 @@ def _fit(environment: Environment, driver: str, gpus: tuple[Gpu, ...]) -> list[F
     cuda = torch_cuda(environment)
     if cuda is None:
         return []  # no torch, or one without CUDA: told with the environments
-    row = _needs(cuda)
-    if row is None:
+    needed = drivers.needs(cuda)
+    if needed is None:
         what = f"{title} is built for CUDA {cuda}, of which serve does not know the driver that it needs"
         return [Finding(WARNING, "driver", what, "nvidia-smi, which shows the newest CUDA that this driver has")]
-    if int(driver.partition(".")[0]) < row["driver"]:
-        what = f"{title} is built for CUDA {cuda}, which needs driver {row['driver']} or newer; this one is {driver}"
-        fix = f"sudo apt install nvidia-driver-{row['driver']}, then: sudo reboot; or install an older release"
-        return [Finding(ERROR, "driver", what, fix)]
-    weak = [gpu for gpu in gpus if gpu.capability is not None and gpu.capability < row["capability"]]
+    if needed.too_old(driver):
+        what = f"{title} is built for CUDA {cuda}, which needs driver {needed.driver} or newer; this one is {driver}"
+        return [Finding(ERROR, "driver", what, f"{needed.upgrade}; or install an older release")]
+    weak = [gpu for gpu in gpus if gpu.capability is not None and gpu.capability < needed.capability]
     return [
         Finding(
             ERROR,
             f"GPU {gpu.index}",
             f"{gpu.name} has compute capability {gpu.capability}; {title}, built for CUDA {cuda}, needs "
-            f"{row['capability']}",
+            f"{needed.capability}",
             "leave it out: export CUDA_VISIBLE_DEVICES with the others",
         )
         for gpu in weak
     ] or [Finding(OK, "driver", f"{driver} is new enough for {title} (CUDA {cuda})")]
-
-
-def _needs(cuda: str) -> Any:
-    rows = [row for row in _known()["cuda"] if Version(row["from"]) <= Version(cuda)]
-    same_major = [row for row in rows if Version(row["from"]).major == Version(cuda).major]
-    return same_major[-1] if same_major else None
-
-
-def needed_driver(cuda: str) -> int | None:
-    """The least major version of the driver for a version of CUDA, or None where that is not known."""
-    row = _needs(cuda)
-    return row["driver"] if row else None
 
 
 def torch_cuda(environment: Environment) -> str | None:

@@ -13,11 +13,11 @@ from typing import Any
 
 from packaging.version import Version
 
-from launcher.doctor import gpus, trial
+from launcher.doctor import trial
 from launcher.doctor.finding import ERROR, OK, WARNING, Finding
 from launcher.engines import catalog
 from launcher.engines.release import Release
-from launcher.host import builds
+from launcher.host import builds, drivers
 from launcher.host.environments import Environment
 
 TIMEOUT_S = 900.0  # a first import reads gigabytes from a disk that may be slow
@@ -153,8 +153,8 @@ def _weak(said: dict[str, dict[str, Any]]) -> str:
 def _for_driver(environment: Environment, driver: str, built: str) -> str:
     """A newer driver, or the newest release whose torch this driver takes."""
     release = environment.release
-    newer = gpus.needed_driver(built)
-    upgrade = f"sudo apt install nvidia-driver-{newer}, then: sudo reboot" if newer else "install a newer driver"
+    needed = drivers.needs(built)
+    upgrade = needed.upgrade if needed else "install a newer driver"
     fits = [each for each in catalog.known(release.engine) if _takes(driver, each)]
     return f"{upgrade}; or: serve engines install {fits[-1]}" if fits else upgrade
 

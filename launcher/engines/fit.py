@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from launcher.config.values import show
+from launcher.engines import weights
 from launcher.engines.draft import Draft
 from launcher.engines.release import Release
 from launcher.errors import ServeError
@@ -21,7 +22,7 @@ EAGLE3_SINCE = {"Qwen3VLForConditionalGeneration": {"vllm": "0.12.0", "sglang": 
 
 def problems(draft: Draft) -> list[ServeError]:
     """Every value that the model or this host contradicts."""
-    return [problem for rule in (_context, _gpus, _heads, _draft, _template) if (problem := rule(draft))]
+    return [problem for rule in (_context, _gpus, _heads, _quantization, _draft, _template) if (problem := rule(draft))]
 
 
 def _context(draft: Draft) -> ServeError | None:
@@ -59,6 +60,18 @@ def _heads(draft: Draft) -> ServeError | None:
     possible = ", ".join(str(each) for each in range(1, min(heads, 16) + 1) if heads % each == 0)
     what = f"{draft.checkpoint.name} has {heads} attention heads, which {count} GPUs cannot share"
     return draft.refusal("tensor_parallel", what, f"one of {possible}")
+
+
+def _quantization(draft: Draft) -> ServeError | None:
+    """What was asked for at this launch is meant; what a preset or a file says of any model is noted."""
+    setting = draft.deployment.settings.get("weights")
+    if setting is None or setting.value is None or setting.origin.layer not in ("environment", "command line"):
+        return None
+    if not weights.contradicts(draft.checkpoint, setting.value):
+        return None
+    bits = f", {draft.checkpoint.bits} bits" if draft.checkpoint.bits else ""
+    what = f"{draft.checkpoint.name} is quantized already, otherwise ({draft.checkpoint.quantization}{bits})"
+    return draft.refusal("weights", what, "leave it out, or choose the unquantized model")
 
 
 def _draft(draft: Draft) -> ServeError | None:

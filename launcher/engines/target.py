@@ -55,6 +55,7 @@ class Checkpoint:
         name: what people call it; the served name unless the configuration gives another.
         architectures: ``config.json``'s own list; empty when the files are not on this host yet.
         quantization: the checkpoint's own method (``awq``, ``fp8`` ...), or None.
+        bits: of a weight, where the method leaves that open and the configuration says it; else None.
         context_length: tokens, the longest that the configuration allows, or None when not known.
         heads: attention heads, or None when not known.
         model_type: by which libraries choose the configuration's class.
@@ -66,6 +67,7 @@ class Checkpoint:
     name: str
     architectures: tuple[str, ...] = field(default=())
     quantization: str | None = None
+    bits: int | None = None
     context_length: int | None = None
     heads: int | None = None
     model_type: str | None = None

@@ -144,7 +144,7 @@ def choose(
         ServeError: no intent works; it names each with the reason, and what would work.
     """
     if checkpoint.quantization:
-        return _as_it_is(intents, checkpoint, load())
+        return _as_it_is(intents, checkpoint, load)
     passed_over: list[tuple[str, str]] = []
     for intent in intents:
         if intent == "none":
@@ -168,10 +168,25 @@ def _covers(row: Row, intent: str, target: Target) -> bool:
     return same and target.release.within(row.releases)
 
 
-def _as_it_is(intents: tuple[str, ...], checkpoint: Checkpoint, known: Table) -> Choice:
+def contradicts(checkpoint: Checkpoint, intents: tuple[str, ...], load: Callable[[], Table] = table) -> bool:
+    """Whether a checkpoint is quantized already, and to nothing that is asked for.
+
+    Args:
+        checkpoint: the model.
+        intents: in order of preference.
+        load: gives the table.
+    """
+    if not (checkpoint.quantization and intents):
+        return False
+    fulfils = load().checkpoints.get(checkpoint.quantization)
+    if fulfils and checkpoint.bits:  # the same method at another width
+        fulfils = f"int{checkpoint.bits}"
+    return intents == ("none",) or (fulfils is not None and fulfils not in intents)
+
+
+def _as_it_is(intents: tuple[str, ...], checkpoint: Checkpoint, load: Callable[[], Table]) -> Choice:
     note = f"the checkpoint is quantized already ({checkpoint.quantization}) and served as it is"
-    fulfils = known.checkpoints.get(checkpoint.quantization or "")
-    if intents and (intents == ("none",) or (fulfils and fulfils not in intents)):
+    if contradicts(checkpoint, intents, load):
         note += f", against weights: {', '.join(intents)}"
     return Choice("checkpoint", None, notes=(note,))
 

@@ -15,7 +15,7 @@ from packaging.version import Version
 from launcher.engines import catalog, probe
 from launcher.engines.release import Release
 from launcher.errors import FAILED, ServeError
-from launcher.host import builds, environments, locks, machine, packages
+from launcher.host import builds, drivers, environments, locks, machine, packages
 from launcher.host.builds import Build
 from launcher.host.environments import Environment
 from launcher.host.locks import Lock
@@ -113,6 +113,8 @@ def make(build: Build, version: str, python: str | None, echo: Echo, lock: Lock 
             echo(f"{release.title} for {build.device} is installed already")
             return known if known.probe else _ask(known, path, echo)
         _room(path.parent, build)
+        if build.device == "cuda" and (why := drivers.obstacle(release)):
+            echo(f"warning: no server will start with it: {why}")
         shutil.rmtree(path, ignore_errors=True)  # half made
         try:
             return _perform(recipe_of(release, build, path.parent, python, lock), release, build, path, echo)

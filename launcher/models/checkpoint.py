@@ -105,6 +105,13 @@ def _siblings(folder: Path) -> tuple[str, ...]:
         return ()
 
 
+def _beside(repository: str) -> str:
+    """A mistyped folder may be written as a repository is: what lies where it would lie, as advice."""
+    folder = settings.expanded(repository)
+    guess = nearest(folder.name, _siblings(folder)) if folder.parent.is_dir() else ""
+    return f"it is no folder in {folder.parent} either: {guess}" if guess else ""
+
+
 def _read(folder: Path, reference: str) -> dict[str, Any]:
     path = folder / "config.json"
     try:
@@ -130,11 +137,11 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
     parts = (config, *nested)
     limits = [part.get(key) for part in parts for key in ("max_position_embeddings", "n_positions")]
     limit = next((each for each in limits if isinstance(each, int) and each > 0), None)
-    methods = [
-        part[key].get("quant_method")
+    quantized = [
+        part[key]
         for part in parts
         for key in ("quantization_config", "compression_config")
-        if isinstance(part.get(key), dict)
+        if isinstance(part.get(key), dict) and isinstance(part[key].get("quant_method"), str)
     ]
     heads = [part.get(key) for part in parts for key in ("num_attention_heads", "n_head")]
     kind, own = config.get("model_type"), config.get("auto_map")
@@ -143,13 +150,21 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
     ropes += [each for rope in ropes for each in rope.values() if isinstance(each, dict)]  # one for each kind of layer
     return {
         "architectures": tuple(map(str, architectures)) if isinstance(architectures, list) else (),
-        "quantization": next((method for method in methods if isinstance(method, str)), None),
+        "quantization": quantized[0]["quant_method"] if quantized else None,
+        "bits": _bits(quantized[0]) if quantized else None,
         # a scaled rope makes it longer, and how much is the engine's arithmetic
         "context_length": None if any(_stretches(rope, limit or 0) for rope in ropes) else limit,
         "heads": next((each for each in heads if isinstance(each, int) and each > 0), None),
         "model_type": kind if isinstance(kind, str) else None,
         "own_code": isinstance(own, dict) and bool(own),
     }
+
+
+def _bits(quantized: dict[str, Any]) -> int | None:
+    """The width as GPTQ and AWQ write it, or bitsandbytes."""
+    if isinstance(bits := quantized.get("bits"), int):
+        return bits
+    return next((bits for bits in (4, 8) if quantized.get(f"load_in_{bits}bit") is True), None)
 
 
 def _stretches(rope: dict[str, Any], limit: int) -> bool:
@@ -204,7 +219,7 @@ def _look_up(repository: str, revision: str | None) -> None:
         raise ServeError(
             f"model {repository!r} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it",
             where=str(cache()),
-            fix=f"unset HF_HUB_OFFLINE; or {ANYWAY}",
+            fix=_beside(repository) or f"unset HF_HUB_OFFLINE; or {ANYWAY}",
         )
     import requests  # noqa: PLC0415 - 0.1 s that a dry run need not pay
 
@@ -220,7 +235,7 @@ def _look_up(repository: str, revision: str | None) -> None:
         raise ServeError(
             f"model {repository!r} is not on this host and its hub cannot be reached: {type(error).__name__}",
             where=hub,
-            fix=f"check the network or set HF_ENDPOINT; or {ANYWAY}",
+            fix=_beside(repository) or f"check the network or set HF_ENDPOINT; or {ANYWAY}",
             code=FAILED,
         ) from None
     if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's first error
@@ -272,7 +287,7 @@ def refusal(repository: str, revision: str | None, url: str, status: int, code: 
         return ServeError(
             f"the hub has no model {repository!r} that is open to you (HTTP {status})",
             where=url,
-            fix="check the spelling; a private model needs a token of yours in HF_TOKEN",
+            fix=_beside(repository) or "check the spelling; a private model needs a token of yours in HF_TOKEN",
         )
     return ServeError(
         f"the hub refused model {repository!r}: HTTP {status}",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import operator
+import re
 import struct
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 from launcher.errors import ServeError
+from launcher.models.needed import LEFTOVERS
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
+_SHARD = re.compile(r"(?P<begin>.+)-\d{5}-of-(?P<count>\d{5})(?P<end>\.\w+)")
 _LENGTH_BYTES = 8  # before the header of a safetensors file: its length, little-endian
 _HEADER_BYTES = 100_000_000  # the format's own bound
 
@@ -43,15 +47,16 @@ def missing(folder: Path) -> str:
     """Which weights are not there, as the end of a sentence; empty if all are, whole or not."""
     if why := lacks(folder):
         return why
-    held = _listed(folder) or any(next(folder.glob(pattern), None) for pattern in WEIGHTS)
-    return "" if held else "holds no weights"
+    return "" if _listed(folder) or any(_weights(folder, pattern) for pattern in WEIGHTS) else "holds no weights"
 
 
 def lacks(folder: Path) -> str:
-    """Which weights an index lists in vain, as the end of a sentence; empty if none."""
-    lacking = [shard for shard in _listed(folder) if not (folder / shard).is_file()]
+    """Which weights an index, or the number in the names of others, tells of in vain, as the end of a sentence."""
+    listed = _listed(folder)
+    lacking = [shard for shard in listed or _numbered(folder) if not (folder / shard).is_file()]
     more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-    return f"lacks {lacking[0]}{more}, which its index lists" if lacking else ""
+    told = "its index lists" if listed else "the names of its others count"
+    return f"lacks {lacking[0]}{more}, which {told}" if lacking else ""
 
 
 def _incomplete(name: str, where: Path, what: str, fix: str = "fetch the model again") -> ServeError:
@@ -62,6 +67,21 @@ def _listed(folder: Path) -> list[str]:
     """The files of weights that an index names, each once; none where there is no index."""
     indexes = sorted(folder.glob("*.safetensors.index.json")) or sorted(folder.glob("*.bin.index.json"))
     return list(dict.fromkeys(shard for index in indexes for shard in _shards(index)))
+
+
+def _numbered(folder: Path) -> list[str]:
+    """The files that there have to be where all weights are shards without an index: ``a-00001-of-00002.bin``."""
+    names = next((names for pattern in WEIGHTS if (names := _weights(folder, pattern))), [])
+    shards = [_SHARD.fullmatch(name) for name in names]
+    kinds = {(shard["begin"], shard["count"], shard["end"]) for shard in shards if shard}
+    if not all(shards):
+        return []
+    return [f"{begin}-{n:05}-of-{count}{end}" for begin, count, end in sorted(kinds) for n in range(1, int(count) + 1)]
+
+
+def _weights(folder: Path, pattern: str) -> list[str]:
+    names = sorted(path.name for path in folder.glob(pattern))
+    return [name for name in names if not any(fnmatch(name, other) for other in LEFTOVERS)]
 
 
 def _shards(index: Path) -> Iterator[str]:

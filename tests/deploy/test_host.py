@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from launcher.doctor import gpus
 from launcher.engines import catalog
-from launcher.host import builds
+from launcher.host import builds, drivers
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "deploy" / "host.sh").read_text()
@@ -20,9 +19,9 @@ def number(name: str) -> int:
 
 
 def test_drivers() -> None:
-    needs = {row["from"]: row["driver"] for row in gpus._known()["cuda"]}
-    assert number("LEAST_DRIVER") == needs["12.0"]
-    assert number("NEWEST_DRIVER") == needs["13.0"]
+    for name, cuda in (("LEAST_DRIVER", "12.0"), ("NEWEST_DRIVER", "13.0")):
+        assert (needed := drivers.needs(cuda))
+        assert number(name) == needed.driver
 
 
 def test_rooms() -> None:

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import yaml
-from packaging.version import Version
 
 from launcher.doctor import gpus
 from launcher.doctor.finding import Finding
@@ -230,8 +229,3 @@ def test_without_a_torch_for_cuda_there_is_nothing_to_fit(host: Host, cuda: str 
     host.gpus()
     environment(host, cuda)
     assert [each.level for each in about("driver")] == ["ok"]
-
-
-def test_the_data_names_its_rows_in_order() -> None:
-    rows = [Version(each["from"]) for each in yaml.safe_load(gpus.DATA.read_text())["cuda"]]
-    assert rows == sorted(rows)

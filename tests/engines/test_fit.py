@@ -74,3 +74,30 @@ def test_what_is_not_known_is_left_alone(tmp_path: Path) -> None:
     assert problems({"tensor_parallel": 8}, gpus=0) == []
     (tmp_path / "t.jinja").write_text("x")
     assert problems({"chat_template": str(tmp_path / "t.jinja")}) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "bits", "asked", "refused"),
+    [
+        ("awq", 4, ("fp8", "int8"), True),
+        ("awq", 4, ("fp8", "int4"), False),
+        ("awq", None, ("none",), True),
+        ("gptq", 8, ("int8",), False),
+        ("gptq", 8, ("int4",), True),
+        ("compressed-tensors", None, ("int4",), False),  # may be any width
+        (None, None, ("int4",), False),
+    ],
+)
+def test_a_checkpoint_that_is_quantized_otherwise_than_asked_is_refused(
+    method: str | None, bits: int | None, asked: tuple[str, ...], refused: bool
+) -> None:
+    found = problems({"weights": asked}, Checkpoint("/m", "m", quantization=method, bits=bits))
+    assert bool(found) == refused
+    assert all(f"m is quantized already, otherwise ({method}" in each for each in found)
+
+
+def test_what_a_preset_asks_of_any_model_refuses_none() -> None:
+    layer: Layer = {"weights": Setting(("int4",), Origin("preset", "balanced.yaml:12"))}
+    on = target(TEXT)
+    draft = Draft(Deployment(layer), on, Checkpoint("/m", "m", quantization="fp8"), catalog.load(on.release))
+    assert fit.problems(draft) == []

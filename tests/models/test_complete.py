@@ -44,6 +44,23 @@ def test_missing_shards_are_named(tmp_path: Path) -> None:
     assert said(tmp_path) == ["model 'mine' is not complete: it lacks b.safetensors and 1 more, which its index lists"]
 
 
+@pytest.mark.parametrize("end", ["safetensors", "bin"])
+def test_shards_without_an_index_count_themselves(end: str, tmp_path: Path) -> None:
+    shards = [tmp_path / f"model-{number:05}-of-00003.{end}" for number in (1, 2, 3)]
+    for path in shards:
+        tensors(path)
+    assert said(tmp_path) == []
+    shards[1].unlink()
+    name = shards[1].name
+    assert said(tmp_path) == [f"model 'mine' is not complete: it lacks {name}, which the names of its others count"]
+
+
+@pytest.mark.parametrize("name", ["training_args.bin", "optimizer.bin", "optimizer.pt"])
+def test_what_training_leaves_is_no_model(name: str, tmp_path: Path) -> None:
+    tensors(tmp_path / name)
+    assert said(tmp_path) == ["model 'mine' is not complete: it holds no weights"]
+
+
 def test_a_file_that_is_cut_short_is_named_with_its_sizes(tmp_path: Path) -> None:
     tensors(tmp_path / "model.safetensors", size=5000, missing=1000)
     (problem,) = problems(tmp_path, "mine")
