@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,6 +123,9 @@ def list_(json: Json = False) -> None:
         )
     else:
         print("no engine is installed; run: serve engines install vllm")
+    if not json:
+        for path in environments.unusable():
+            print(f"{path} cannot be used: serve doctor says why", file=sys.stderr)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,6 +103,8 @@ def _cautions(request: Request, command: Command, scope: Scope) -> Iterator[str]
             yield f"{variable} is set here; a line {variable}=... in {path} (chmod 600) gives it to the service"
     if path.exists() and path.stat().st_mode & 0o077:
         yield f"others may read {path}: chmod 600 {path}"
+    if install.rekeys(scope, command):
+        yield f"{name} asks for the API key of {VARIABLE} from now on, not for that of {scope.key(name)} any more"
     if install.opens(scope, name, command):
         yield f"{name} asks for no API key any more"
 
@@ -113,7 +116,12 @@ def _planned(request: Request, scope: Scope) -> tuple[Command, Deployment]:
     if not name or name.startswith("-") or request.name:
         fix = f"serve service install NAME{scope.option} MODEL ..., where NAME is the instance's"
         raise ServeError("a service has a name, which comes first", where="NAME", fix=fix)
-    command, deployment = resolved(replace(request, words=words, name=name))
+    try:
+        command, deployment = resolved(replace(request, words=words, name=name))
+    except ServeError as error:
+        for each in error.every():
+            each.where = "NAME" if each.where == "--name" else each.where
+        raise
     _refuse_not_installed(command, scope)
     return command, deployment
 
@@ -136,8 +144,11 @@ def uninstall(name: Name, user: User = False) -> None:
     """Stop a service and take away everything that was made for it."""
     from launcher.service import install  # noqa: PLC0415 - not needed for --help
 
-    for path in install.uninstall(_scope_of(name, user=user), name):
+    scope = _scope_of(name, user=user)
+    for path in install.uninstall(scope, name):
         print(f"removed: {path}")
+    for each in sorted(scope.dropin(name).parent.glob("*")):
+        print(f"kept, for it is yours: {each}")
 
 
 @app.command()
@@ -246,7 +257,7 @@ def logs(
     words = ["journalctl", *scope.flags, "--unit" if not user else "--user-unit", unit(name), "--no-pager"]
     words += ["--follow"] if follow else []
     if since:
-        ago = since[:1].isdigit() and since[-1:] in "smhd"
+        ago = re.fullmatch(r"\d+ ?[a-z]+", since)
         words.append(f"--since=-{since}" if ago else f"--since={since}")
     _become(*words)
 

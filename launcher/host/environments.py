@@ -62,6 +62,11 @@ def installed() -> tuple[Environment, ...]:
     return tuple(environment for mark in marks if (environment := read(mark.parent)))
 
 
+def unusable() -> tuple[Path, ...]:
+    """The folders of environments that were whole once: their Python is gone with an upgrade of the host, say."""
+    return tuple(mark.parent for mark in sorted(home().glob(f"*/{MARK}")) if read(mark.parent) is None)
+
+
 def beside() -> Environment | None:
     """The environment that this program itself runs in, if it holds an engine; vLLM if it holds both."""
     return _of(_distributions(sys.path), sys.executable, "beside")

@@ -112,7 +112,7 @@ def make(build: Build, version: str, python: str | None, echo: Echo, lock: Lock 
             _refuse_other(known, path, python, lock)
             echo(f"{release.title} for {build.device} is installed already")
             return known if known.probe else _ask(known, path, echo)
-        _room(path.parent, build)
+        room(path.parent, build, "free some space, or put SERVE_HOME on a larger disk")
         if build.device == "cuda" and (why := drivers.obstacle(release)):
             echo(f"warning: no server will start with it: {why}")
         shutil.rmtree(path, ignore_errors=True)  # half made
@@ -188,13 +188,23 @@ def _perform(recipe: Recipe, release: Release, build: Build, path: Path, echo: E
     return environments.mark(_ask(made, path, echo))
 
 
-def _room(folder: Path, build: Build) -> None:
+def room(folder: Path, build: Build, fix: str) -> None:
+    """Refuse a disk that has less room than an environment takes.
+
+    Args:
+        folder: on the disk.
+        build: whose environment it is.
+        fix: what to do about it.
+
+    Raises:
+        ServeError: it has.
+    """
     free_gb = shutil.disk_usage(folder).free / 1e9
     if free_gb < build.room_gb:
         raise ServeError(
             f"{build.room_gb:g} GB are needed, {free_gb:.1f} GB are free",
             where=str(folder),
-            fix="free some space, or put SERVE_HOME on a larger disk",
+            fix=fix,
         )
 
 

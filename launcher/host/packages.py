@@ -39,7 +39,7 @@ LOCK = (
 )  # fmt: skip
 ADVICE = (  # what uv says -> what to do
     ("hash mismatch", "this file is not the one that was pinned: do not use it, and tell us"),
-    ("no space left", "free some space, or put SERVE_HOME on a larger disk"),
+    ("no space left", "free some space there, or take a larger disk; TMPDIR says where scratch files go"),
     ("no interpreter found", "install that Python, or name another: --python VERSION"),
     (
         "python-build-standalone",

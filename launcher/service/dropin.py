@@ -80,7 +80,7 @@ def word(text: str) -> str:
 
 def _quoted(text: str) -> str:
     text = text.replace("\\", "\\\\").replace("%", "%%")
-    if re.fullmatch(r"[\w@%+=:,./$\\-]+", text, re.ASCII):
+    if re.fullmatch(r"[\w@%+=,./$\\-]+", text, re.ASCII):  # a colon would part the two paths of a mount
         return text
     escaped = "".join(each if each.isprintable() else _bytes(each) for each in text)
     return '"' + escaped.replace('"', '\\"') + '"'

@@ -199,6 +199,14 @@ def opens(scope: Scope, name: str, command: Command) -> bool:
     return command.secret is None and kept(scope, name, "api_key") not in (None, "none")
 
 
+def rekeys(scope: Scope, command: Command) -> bool:
+    """Whether the key of the environment takes the place of another that a service asks for."""
+    path = scope.key(command.name)
+    if command.secret is None or command.secret.source != "env" or not path.exists():
+        return False
+    return path.read_text(encoding="utf-8", errors="replace").strip() != resolve_key(command.secret)
+
+
 def kept(scope: Scope, name: str, key: str) -> object:
     """The value of a key in a service's file; None where there is none, or it cannot be read."""
     with contextlib.suppress(ServeError):

@@ -84,7 +84,8 @@ def systemctl(scope: Scope, *words: str, patience_s: float = _ASK_S) -> str:
         fix = "systemctl list-jobs shows what it is at"
         raise ServeError(what, where=" ".join(argv), fix=fix, code=FAILED) from None
     if done.returncode:
-        raise ServeError(done.stderr.strip() or "it failed", where=" ".join(argv), code=FAILED)
+        fix = f"systemctl {' '.join([*scope.flags, 'unmask', words[-1]])}" if " is masked" in done.stderr else ""
+        raise ServeError(done.stderr.strip() or "it failed", where=" ".join(argv), fix=fix, code=FAILED)
     return done.stdout
 
 

@@ -230,6 +230,8 @@ def test_what_is_served_is_what_was_installed_last(host: Host, service: Make) ->
     one = service()
     assert one.install("--api-key", "sk-a-key-that-was-typed").returncode == 0
     assert host.read(f"/etc/serve/{one.name}.key") == "sk-a-key-that-was-typed\n"
+    other_key = one.install("--api-key", "sk-another-that-was-typed", "--no-start")
+    assert "asks for the API key of SERVE_API_KEY from now on, not for that of /etc/serve/" in other_key.stdout
     assert one.install("--context-length", "4096", "--no-start").returncode == 0
     again = one.install("--context-length", "4096")
     assert again.returncode == 0, again.stderr
@@ -241,7 +243,7 @@ def test_its_journal_and_the_list_are_shown(host: Host, service: Make) -> None:
     one = service()
     assert one.install().returncode == 0
     assert "ready: http://" in host.serve("service", "logs", one.name).stdout
-    assert "ready: http://" in host.serve("service", "logs", one.name, "--since", "10m").stdout
+    assert "ready: http://" in host.serve("service", "logs", one.name, "--since", "10min").stdout
     assert "ready: http://" not in host.serve("service", "logs", one.name, "--since", "2099-01-01").stdout
     following = [sys.executable, "-m", "launcher", "service", "logs", one.name, "--follow", "--since", "10m"]
     assert "ready: http://" in host.run("timeout", "--signal=INT", "5", *following).stdout
@@ -299,7 +301,7 @@ def test_values_with_blanks_percent_signs_and_quotes_arrive(host: Host, service:
     one = service()
     text = "a b%i \"c\" 'd' $HOME \\n é"
     assert one.install("--no-start").returncode == 0
-    model = tmp_path / "mo del %i \"x\" 'y' $HOME"
+    model = tmp_path / "mo: del %i \"x\" 'y' $HOME"
     host.run("cp", "--recursive", f"{HOME}/data/models/demo-1", str(model))
     words = [
         "--engine",
