@@ -98,7 +98,7 @@ def stop(
 
 def restart(name: Name, json: Json = False) -> None:
     """Stop an instance and launch it again in the background, from the same request, planned anew."""
-    from launcher.cli.launch import begin, refuse_not_installed  # noqa: PLC0415 - not needed for --help
+    from launcher.cli.launch import begin, refuse  # noqa: PLC0415 - not needed for --help
     from launcher.cli.progress import observer  # noqa: PLC0415
     from launcher.plan import plan  # noqa: PLC0415
     from launcher.run import again, control, instances  # noqa: PLC0415
@@ -110,7 +110,7 @@ def restart(name: Name, json: Json = False) -> None:
         raise ServeError(f"how {name} was launched is not known: {instance.detail}", fix="serve launch starts it anew")
     request = again.enter(record.request, name)
     command = plan(request)  # what cannot be launched is not stopped
-    refuse_not_installed(command)
+    refuse(command)
     if command.secret:
         resolve_key(command.secret)
     instances.refuse_unwritable(instance)

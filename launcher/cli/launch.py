@@ -39,25 +39,34 @@ def launch(
     if dry_run:
         _print(command, json=json)
         return
-    from launcher.cli.progress import observer  # noqa: PLC0415 - not needed for a dry run
+    refuse(command)
+    from launcher.cli.progress import observer  # noqa: PLC0415 - 0.1 s that a refusal need not wait for
 
     screen = observer(json=json)
     begin(request, command, screen, detached=detach, fix=fix, reap=reap)
 
 
+def refuse(command: Command) -> None:
+    """Refuse what needs an engine or a model that is not there.
+
+    Raises:
+        ServeError: it does.
+    """
+    from launcher.models import checkpoint  # noqa: PLC0415 - not needed for a dry run
+
+    _refuse_not_installed(command)
+    checkpoint.ensure_of(command)
+
+
 def begin(request: Request, command: Command, screen: Plain, *, detached: bool, fix: bool, reap: bool) -> None:
-    """Perform a command and show it.
+    """Perform a command that was not refused, and show it.
 
     Raises:
         ServeError: it is refused, or the engine fails.
         typer.Exit: in the foreground, with the exit code.
     """
-    from launcher.models import checkpoint  # noqa: PLC0415 - not needed for a dry run
-
-    refuse_not_installed(command)
-    weights = "--load-format" not in command.argv
-    checkpoint.ensure(command.checkpoint, command.revision, command.source, weights=weights)
-    from launcher.cli.progress import left_over  # noqa: PLC0415 - 0.1 s that the refusal of a model need not wait for
+    from launcher.cli.progress import left_over  # noqa: PLC0415 - not needed for a dry run
+    from launcher.models import checkpoint  # noqa: PLC0415
     from launcher.run.secrets import cautions  # noqa: PLC0415
     from launcher.run.supervise import admit  # noqa: PLC0415
 
@@ -111,7 +120,7 @@ def _still_serves(name: str) -> None:
         raise ServeError(what, fix=f"serve status {name}", code=FAILED)
 
 
-def refuse_not_installed(command: Command) -> None:
+def _refuse_not_installed(command: Command) -> None:
     """An engine that can be rendered for need not be there."""
     if not command.target.installed:
         home = os.environ.get("SERVE_HOME") if "NOTIFY_SOCKET" in os.environ else None  # whoever reads it has another

@@ -80,8 +80,7 @@ def _refuse(command: Command, scope: Scope) -> None:
     from launcher.run.secrets import resolve_key  # noqa: PLC0415
     from launcher.service import install  # noqa: PLC0415
 
-    weights = "--load-format" not in command.argv
-    checkpoint.ensure(command.checkpoint, command.revision, command.source, weights=weights)
+    checkpoint.ensure_of(command)
     install.refuse_port(command, scope)
     if command.secret and command.secret.source == "file":
         resolve_key(command.secret)

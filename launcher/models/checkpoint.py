@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import settings
+from launcher.engines.command import Command
 from launcher.engines.target import Checkpoint
 from launcher.errors import FAILED, ServeError, nearest
 from launcher.models import complete, demo
@@ -44,6 +45,12 @@ def describe(reference: str, revision: str | None = None) -> Checkpoint:
     snapshot = _snapshot(reference, revision)
     known = _read(snapshot, reference) if snapshot else {}
     return Checkpoint(reference, reference, **known)
+
+
+def ensure_of(command: Command) -> None:
+    """As `ensure`, of what a command serves."""
+    weights = "--load-format" not in command.argv
+    ensure(command.checkpoint, command.revision, command.source, weights=weights)
 
 
 def ensure(checkpoint: Checkpoint, revision: str | None = None, source: str = "auto", *, weights: bool = True) -> None:

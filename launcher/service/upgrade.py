@@ -11,6 +11,7 @@ from launcher.config.request import Request
 from launcher.config.resolve import layers
 from launcher.engines.command import Command, Secret
 from launcher.errors import FAILED, ServeError
+from launcher.models import checkpoint
 from launcher.plan import resolved
 from launcher.run.secrets import resolve_key
 from launcher.service import install
@@ -49,6 +50,8 @@ def check(scope: Scope, name: str) -> Command:
         raise ServeError("names no model", where=str(path), fix=fix)
     if key := _key(scope, name, command):
         resolve_key(Secret("file", key))
+    if Path(command.checkpoint.path).is_dir():  # a hub's may be in a cache of the account's own
+        checkpoint.ensure_of(command)
     return command
 
 

@@ -201,7 +201,7 @@ def test_an_upgrade_that_is_interrupted_is_taken_back(host: Host, service: Make)
     assert "/vllm-0.31.0-cuda/" in host.run("cat", f"/proc/{one.engine()}/cmdline").stdout
 
 
-def test_a_server_is_not_stopped_for_what_would_not_serve(host: Host, service: Make) -> None:
+def test_a_server_is_not_stopped_for_what_would_not_serve(host: Host, service: Make, tmp_path: Path) -> None:
     one, other = service(), service("-other")
     assert one.install().returncode == 0
     pid = host.show(one.name)["MainPID"]
@@ -212,6 +212,10 @@ def test_a_server_is_not_stopped_for_what_would_not_serve(host: Host, service: M
     typo = host.serve("service", "restart", one.name)
     host.run("sh", "-c", f"cd /etc/serve && sed s/0.32.0/0.30.0/ kept > {one.name}.yaml")
     missing = host.serve("service", "restart", one.name)
+    (hollow := tmp_path / "hollow").mkdir()
+    host.run("cp", f"{HOME}/data/models/demo-1/config.json", str(hollow))
+    host.run("sh", "-c", f"cd /etc/serve && sed 's|^model: .*|model: {hollow}|' kept > {one.name}.yaml")
+    no_weights = host.serve("service", "restart", one.name)
     host.run("sh", "-c", f": > /etc/serve/{one.name}.yaml")
     empty = host.serve("service", "restart", one.name)
     for refused, word in (
@@ -219,6 +223,7 @@ def test_a_server_is_not_stopped_for_what_would_not_serve(host: Host, service: M
         (same_port, one.name),
         (typo, "'port'"),
         (missing, "0.30.0"),
+        (no_weights, "holds no weights"),
         (empty, "names no model"),
     ):
         assert (refused.returncode, word in refused.stderr) == (2, True), refused.stderr
