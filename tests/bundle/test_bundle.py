@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -213,6 +214,12 @@ def test_zstd_where_python_has_it(build: Build, tmp_path: Path) -> None:
 def test_no_model(build: Build, tmp_path: Path) -> None:
     with pytest.raises(ServeError, match=r"no config\.json"):
         packed(build, tmp_path / "out.tar.gz", tmp_path)
+
+
+def test_no_room(build: Build, tmp_path: Path) -> None:
+    with pytest.raises(ServeError, match=r"1e\+06 GB are needed"):
+        packed(dataclasses.replace(build, room_gb=1e6), tmp_path / "out.tar.gz")
+    assert not (tmp_path / "out.tar.gz").exists()
 
 
 def test_a_name_alone_is_of_this_folder(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,3 +87,15 @@ def test_a_lock_is_written_whole_and_installed(shop: Shop) -> None:
         2,
         "serve: no/folder/x.lock: cannot be written: No such file or directory",
     )
+
+
+def test_an_environment_whose_python_is_gone_is_told_and_made_again(shop: Shop) -> None:
+    words = ("--device", "cuda", "--python", PYTHON)
+    assert shop("install", f"vllm@{OLD}", *words).code == 0
+    python = Path(json.loads(shop("list", "--json").out)[0]["python"])
+    python.unlink()
+    python.symlink_to("/nowhere/python")
+    listed = shop("list")
+    assert (listed.code, listed.err) == (0, f"{python.parent.parent} cannot be used: serve doctor says why\n")
+    assert shop("install", f"vllm@{OLD}", *words).code == 0
+    assert shop("list").err == ""
