@@ -24,11 +24,15 @@ find_serve() {
     fi
 }
 
-# Fills `words` with what a launch and a service take alike; the caller declares it.
+# Fills `words` with what a launch and a service take alike; the caller declares it. What is served already, in the file
+# that may be given, stands in for the model, the preset and the port.
 collect_words() {
     words=()
-    [[ -z "${MODEL:-}" ]] || words+=("$MODEL")
-    words+=(--preset "${PRESET:-balanced}" --port "${PORT:-8000}")
+    if [[ -n "${1:-}" ]]; then
+        words+=(--config "$1" ${PORT:+--port "$PORT"})
+    else
+        words+=(${MODEL:+"$MODEL"} --preset "${PRESET:-balanced}" --port "${PORT:-8000}")
+    fi
     [[ -z "${ENGINE:-}" ]] || words+=(--engine "$ENGINE")
     [[ -z "${HOST:-}" ]] || words+=(--host "$HOST")
     [[ -z "${MEM_FRACTION_STATIC:-}" ]] || words+=(--memory-fraction "$MEM_FRACTION_STATIC")
@@ -38,7 +42,7 @@ collect_words() {
 
 # The same for a service, which has a key unless one is given.
 collect_service_words() {
-    collect_words
-    [[ -n "${SERVE_API_KEY:-}" ]] || words+=(--api-key auto)
+    collect_words "${1:-}"
+    [[ -n "${1:-}${SERVE_API_KEY:-}" ]] || words+=(--api-key auto)
     [[ -z "${CUDA_VISIBLE_DEVICES:-}" ]] || words+=(--set "env.CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES")
 }

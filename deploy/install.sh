@@ -211,11 +211,13 @@ choose_engine() {
 # What is asked for is also tried here, before gigabytes are downloaded for it.
 choose_models() {
     local words told
-    collect_service_words
+    [[ -n "${MODEL:-}${PRESET:-}" || ! -f "$CONFIGURATION/$NAME.yaml" ]] || SERVED=$CONFIGURATION/$NAME.yaml
+    collect_service_words "$SERVED"
     if serve_works; then
         told=$("$SERVE" explain --json --name "$NAME" "${words[@]}" "${OPTIONS[@]}")
         [[ -n "${MODEL:-}" || "$told" != *'"origin": "MODEL"'* ]] ||
             refuse_model "$(read_json served_name <<<"$told")"
+        [[ -z "$SERVED" ]] || return 0
         MODEL=${MODEL:-$(read_json model <<<"$told")}
         told=$("$SERVE" presets show "${PRESET:-balanced}" --json)
         [[ "$MODEL" == demo ]] || DRAFT_MODEL=${DRAFT_MODEL:-$(read_json keys speculative.draft_model value <<<"$told")}
@@ -277,7 +279,7 @@ print(value or "")' "$@"
 
 install_service() {
     local words said
-    collect_service_words
+    collect_service_words "$SERVED"
     words=(service install "$NAME" "${words[@]}" "${SCOPE[@]}" "${SERVED_NAME[@]}" "${OPTIONS[@]}")
     say "the service serve@$NAME"
     if [[ -n "$DRY_RUN" ]]; then
@@ -367,7 +369,7 @@ remove() {
 }
 
 main() {
-    CHANGED='' SERVED_NAME=()
+    CHANGED='' SERVED='' SERVED_NAME=()
     read_arguments "$@"
     choose_folders
     if [[ -n "$UNINSTALL" ]]; then

@@ -83,7 +83,7 @@ def _refuse(command: Command, scope: Scope) -> None:
     checkpoint.ensure_of(command)
     install.refuse_port(command, scope)
     if command.secret and command.secret.source == "file":
-        resolve_key(command.secret)
+        resolve_key(replace(command.secret, path=install.key_file(command, scope)))
     checkpoint.make(command.checkpoint)
     if not scope.user:
         install.refuse_closed(command)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import settings
+from launcher.config import keys
 from launcher.config.layers import LAYERS
 from launcher.config.resolve import Deployment
 from launcher.engines.command import Command
@@ -31,7 +32,8 @@ def document(command: Command, deployment: Deployment, key: Path | None, secrets
     import yaml  # noqa: PLC0415 - only here
 
     values: dict[str, Any] = {"engine": str(command.target.release)}
-    for name, setting in deployment.settings.items():
+    order = {name: number for number, name in enumerate(keys.BY_NAME)}  # whatever layers they came from
+    for name, setting in sorted(deployment.settings.items(), key=lambda each: order.get(each[0], len(order))):
         if name in _RELEASE or setting.value is None:
             continue
         if setting.origin.layer == LAYERS[0] and name != "model" and setting.overrode is None:
@@ -45,8 +47,7 @@ def document(command: Command, deployment: Deployment, key: Path | None, secrets
     if key:
         values["api_key"] = f"file:{key}"
     text = yaml.safe_dump(_nested(values), sort_keys=False, allow_unicode=True, width=120)
-    preset = f", from the preset {command.preset}" if command.preset else ""
-    return f"# What serve@{command.name}.service serves{preset}. Written by serve service install.\n{text}"
+    return f"# What serve@{command.name}.service serves. Written by serve service install.\n{text}"
 
 
 def _absolute(value: Any) -> Any:

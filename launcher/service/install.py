@@ -21,7 +21,7 @@ from launcher.files import write_whole
 from launcher.run.secrets import new_key, resolve_key, writing
 from launcher.service import numa
 from launcher.service.document import document
-from launcher.service.dropin import dropin, handed_over, is_hidden
+from launcher.service.dropin import dropin, handed_over, is_hidden, loaded_key
 from launcher.service.scope import ACCOUNT, HOME, UNIT, Scope, unit
 from launcher.service.systemd import STILL, STOP_S, Seen, see, systemctl
 
@@ -106,7 +106,23 @@ def key_file(command: Command, scope: Scope) -> Path | None:
     if command.secret is None:
         return None
     given = command.secret.path if command.secret.source == "file" else None
+    if given == handed_over(command.name):  # as its own deployment names it, which systemd alone can read
+        return loaded_key(text_of(scope.dropin(command.name)))
     return given.absolute() if given else scope.key(command.name)
+
+
+def text_of(path: Path) -> str:
+    """What a file of a service holds.
+
+    Raises:
+        ServeError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        fix = "serve service install writes it anew"
+        raise ServeError(f"cannot be read: {why}", where=str(path), fix=fix, code=FAILED) from None
 
 
 def install(command: Command, deployment: Deployment, scope: Scope) -> list[str]:
@@ -188,7 +204,7 @@ def refuse_port(command: Command, scope: Scope) -> None:
 
 def stale(scope: Scope, name: str, seen: Seen) -> bool:
     """Whether a service runs with other files than those that are there now."""
-    paths = (scope.deployment(name), scope.dropin(name), scope.units / UNIT)
+    paths = (scope.deployment(name), scope.key(name), scope.dropin(name), scope.units / UNIT)
     changed_s = max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
     began_s = time.time() - (time.monotonic() - seen.began_s)
     return seen.state not in STILL and began_s < changed_s

@@ -15,7 +15,6 @@ from launcher.models import checkpoint
 from launcher.plan import resolved
 from launcher.run.secrets import resolve_key
 from launcher.service import install
-from launcher.service.dropin import loaded_key
 from launcher.service.scope import HOME, Scope, of, unit
 from launcher.service.systemd import STILL, bring_up, see, systemctl
 
@@ -48,7 +47,7 @@ def check(scope: Scope, name: str) -> Command:
     if deployment.settings["model"].origin.layer == LAYERS[0]:
         fix = f"write model: ... into it, or: serve service install {name}{scope.option} MODEL"
         raise ServeError("names no model", where=str(path), fix=fix)
-    if key := _key(scope, name, command):
+    if key := install.key_file(command, scope):
         resolve_key(Secret("file", key))
     if Path(command.checkpoint.path).is_dir():  # a hub's may be in a cache of the account's own
         checkpoint.ensure_of(command)
@@ -68,7 +67,7 @@ def planned(scope: Scope, name: str, engine: str) -> tuple[Command, list[install
     """
     options = {"engine": engine}
     command, deployment = resolved(Request(configs=(scope.deployment(name),), options=options, name=name))
-    return command, install.files(command, deployment, scope, _key(scope, name, command))
+    return command, install.files(command, deployment, scope, install.key_file(command, scope))
 
 
 def upgrade(scope: Scope, name: str, wanted: list[install.File], show: Callable[[str], None]) -> bool:
@@ -81,7 +80,7 @@ def upgrade(scope: Scope, name: str, wanted: list[install.File], show: Callable[
         ServeError: it does not serve so; what was there serves again, or the error says that it does not either.
     """
     changing = [file for file in wanted if file.differs]
-    before = [install.File(each.path, _text(each.path), each.mode) for each in changing if each.path.exists()]
+    before = [install.File(each.path, install.text_of(each.path), each.mode) for each in changing if each.path.exists()]
     if not changing:
         return False
     ran = see(scope, name).state not in STILL
@@ -104,18 +103,3 @@ def upgrade(scope: Scope, name: str, wanted: list[install.File], show: Callable[
         show(f"interrupted: {name} {'is started' if ran else 'is'} as before")
         raise
     return True
-
-
-def _key(scope: Scope, name: str, command: Command) -> Path | None:
-    if scope.user:
-        return command.secret.path if command.secret else None
-    return loaded_key(_text(scope.dropin(name)))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        fix = "serve service install writes it anew"
-        raise ServeError(f"cannot be read: {why}", where=str(path), fix=fix, code=FAILED) from None

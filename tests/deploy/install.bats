@@ -30,6 +30,9 @@ teardown() { end_host; }
     [ "${lines[-1]}" = "== nothing to change" ]
     [ "$(new_writes)" = "" ]
     [ "$(systemctl show --property=MainPID --value serve@qwen3)" = "$pid" ]
+    PORT=8199 try "$INSTALL" # another port is all that changes
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"qwen3 serves demo at http://127.0.0.1:8199"* ]]
 }
 
 @test "uninstalled, nothing is left" {

@@ -235,8 +235,14 @@ def test_what_is_served_is_what_was_installed_last(host: Host, service: Make) ->
     one = service()
     assert one.install("--api-key", "sk-a-key-that-was-typed").returncode == 0
     assert host.read(f"/etc/serve/{one.name}.key") == "sk-a-key-that-was-typed\n"
+    same = host.serve("service", "install", one.name, "--config", f"/etc/serve/{one.name}.yaml")
+    assert "nothing to change" in same.stdout, same.stdout + same.stderr
     other_key = one.install("--api-key", "sk-another-that-was-typed", "--no-start")
     assert "asks for the API key of SERVE_API_KEY from now on, not for that of /etc/serve/" in other_key.stdout
+    address, header = f"http://127.0.0.1:{one.port}/v1/models", {"Authorization": "Bearer sk-another-that-was-typed"}
+    assert requests.get(address, headers=header, timeout=10).status_code == 401
+    assert one.install("--api-key", "sk-another-that-was-typed").returncode == 0
+    assert requests.get(address, headers=header, timeout=10).status_code == 200
     assert one.install("--context-length", "4096", "--no-start").returncode == 0
     again = one.install("--context-length", "4096")
     assert again.returncode == 0, again.stderr
