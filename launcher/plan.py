@@ -59,7 +59,8 @@ def resolved(request: Request) -> tuple[Command, Deployment]:
         deployment = _with_demo_draft(deployment)
     elif target.installed:
         _refuse_unserved(found, target, deployment)
-    return _said_aloud(render(deployment, target, found, request.name), deployment), deployment
+    command = replace(render(deployment, target, found, request.name), draft=draft(deployment))
+    return _said_aloud(command, deployment), deployment
 
 
 def _refuse_unserved(found: Checkpoint, target: Target, deployment: Deployment) -> None:
@@ -112,6 +113,18 @@ def model(deployment: Deployment) -> Checkpoint:
         what = f"source is local, but model {setting.value!r} is no folder of this host"
         raise ServeError(what, where=source.origin.place, fix="give a folder, or set source to auto")
     return found
+
+
+def draft(deployment: Deployment) -> Checkpoint | None:
+    """The draft model that a deployment names; None without one, or where it is the demo model's own."""
+    setting = deployment.settings.get("speculative.draft_model")
+    if setting is None or setting.value in (None, str(demo.draft_folder())):
+        return None
+    try:
+        return checkpoint.describe(setting.value)
+    except ServeError as error:
+        error.where = error.where or setting.origin.place
+        raise
 
 
 def _default_model(target: Target) -> Layer:

@@ -21,6 +21,7 @@ from launcher.engines.release import Release
 from launcher.errors import ServeError
 from launcher.host import choice, environments
 from launcher.host.environments import Environment
+from launcher.models import checkpoint
 from launcher.plan import plan
 from tests.engines.rendering import attempt
 
@@ -287,6 +288,23 @@ def test_the_demo_model_brings_its_own_draft_for_a_presets() -> None:
     assert draft.setting is not None
     assert draft.setting.origin.place == "the demo model's own draft"
     assert "taobao" in draft.setting.history()[0].value
+
+
+def test_a_draft_model_is_looked_at_as_the_model_is(tmp_path: Path) -> None:
+    assert ask("demo", preset="eagle3", engine="sglang").draft is None  # made with the model
+    config = json.dumps({"architectures": ["Qwen3ForCausalLM"]})
+    for name in ("model", "draft"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(config)
+    (tmp_path / "model" / "pytorch_model.bin").touch()
+    words = {"engine": "sglang", "speculative.method": "eagle3", "speculative.draft_model": str(tmp_path / "draft")}
+    made = ask(str(tmp_path / "model"), **words)
+    with pytest.raises(ServeError, match="model 'draft' is not complete: it holds no weights"):
+        checkpoint.ensure_of(made)
+    (tmp_path / "draft" / "pytorch_model.bin").touch()
+    checkpoint.ensure_of(made)
+    missing = refused(str(tmp_path / "model"), **words | {"speculative.draft_model": "/nowhere/draft"})
+    assert (missing.what, missing.where) == ("there is no folder '/nowhere/draft'", "--speculative-draft-model")
 
 
 def test_a_plan_writes_nothing(home: Path) -> None:

@@ -93,6 +93,7 @@ class Command:
         hang_timeout_s: seconds without a token, while requests run, until the server counts as hung.
         wait_timeout_s: seconds until a start that is not ready is given up even if it goes on, or None.
         decisions: what was chosen, and why.
+        draft: the model that drafts for it, or None; the demo model's own is made with it, and not told here.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Command:
     revision: str | None = None
     source: str = "auto"
     decisions: tuple[Decision, ...] = field(default=())
+    draft: Checkpoint | None = None
 
     @property
     def argv(self) -> list[str]:

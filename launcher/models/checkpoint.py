@@ -48,9 +48,11 @@ def describe(reference: str, revision: str | None = None) -> Checkpoint:
 
 
 def ensure_of(command: Command) -> None:
-    """As `ensure`, of what a command serves."""
+    """As `ensure`, of what a command serves, and what drafts for that."""
     weights = "--load-format" not in command.argv
     ensure(command.checkpoint, command.revision, command.source, weights=weights)
+    if command.draft:
+        ensure(command.draft, None, command.source, weights=weights)
 
 
 def ensure(checkpoint: Checkpoint, revision: str | None = None, source: str = "auto", *, weights: bool = True) -> None:

@@ -165,8 +165,9 @@ def refuse_closed(command: Command) -> None:
     Raises:
         ServeError: there is such a file or folder.
     """
-    model = Path(command.checkpoint.path)
-    for path in (Path(command.target.python), model, *sorted(model.glob("*"))[:_LOOKED_AT]):
+    models = [Path(each.path) for each in (command.checkpoint, command.draft) if each]
+    inside = [path for model in models for path in sorted(model.glob("*"))[:_LOOKED_AT]]
+    for path in (Path(command.target.python), *models, *inside):
         if path.is_absolute() and path.exists():
             shown = (path,) if path.is_dir() else (path, path.parent)
             for each in shown if is_hidden(path) else (path, *path.parents):

@@ -49,8 +49,9 @@ def check(scope: Scope, name: str) -> Command:
         raise ServeError("names no model", where=str(path), fix=fix)
     if key := install.key_file(command, scope):
         resolve_key(Secret("file", key))
-    if Path(command.checkpoint.path).is_dir():  # a hub's may be in a cache of the account's own
-        checkpoint.ensure_of(command)
+    for model in filter(None, (command.checkpoint, command.draft)):
+        if Path(model.path).is_dir():  # a hub's may be in a cache of the account's own
+            checkpoint.ensure(model, weights="--load-format" not in command.argv)
     return command
 
 
