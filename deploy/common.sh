@@ -25,14 +25,11 @@ find_serve() {
 }
 
 # Fills `words` with what a launch and a service take alike; the caller declares it. What is served already, in the file
-# that may be given, stands in for the model, the preset and the port.
+# that may be given, stands in for the model and the preset.
 collect_words() {
-    words=()
-    if [[ -n "${1:-}" ]]; then
-        words+=(--config "$1" ${PORT:+--port "$PORT"})
-    else
-        words+=(${MODEL:+"$MODEL"} --preset "${PRESET:-balanced}" --port "${PORT:-8000}")
-    fi
+    words=(${MODEL:+"$MODEL"})
+    if [[ -n "${1:-}" ]]; then words+=(--config "$1"); else words+=(--preset "${PRESET:-balanced}"); fi
+    [[ -z "${PORT:-}" ]] || words+=(--port "$PORT")
     [[ -z "${ENGINE:-}" ]] || words+=(--engine "$ENGINE")
     [[ -z "${HOST:-}" ]] || words+=(--host "$HOST")
     [[ -z "${MEM_FRACTION_STATIC:-}" ]] || words+=(--memory-fraction "$MEM_FRACTION_STATIC")

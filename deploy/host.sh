@@ -34,7 +34,7 @@ check_driver() {
     [[ "$major" =~ ^[0-9]+$ ]] || die "nvidia-smi tells no version of the driver: $1" "sudo reboot; then: nvidia-smi"
     ((major >= LEAST_DRIVER)) || die "driver $1 is too old: every engine needs $LEAST_DRIVER or newer" \
         "sudo apt install nvidia-driver-$NEWEST_DRIVER, then: sudo reboot"
-    ((major >= NEWEST_DRIVER)) || [[ -n "$BUNDLE" || "${ENGINE:-}" == *@* ]] || installed_engine ||
+    ((major >= NEWEST_DRIVER)) || [[ -n "$BUNDLE" || "${ENGINE:-}" == *@* ]] || has_engine ||
         die "driver $1 is too old for the newest releases, which need $NEWEST_DRIVER" \
             "sudo apt install nvidia-driver-$NEWEST_DRIVER, then: sudo reboot; or ENGINE=$LAST_OF_CUDA_12"
 }
@@ -51,10 +51,10 @@ check_chosen_gpus() {
 }
 
 check_disk() {
-    installed_engine || check_room "$DATA" "${ROOM_GB[$DEVICE]}" "an engine"
+    has_engine || check_room "$DATA" "${ROOM_GB[$DEVICE]}" "an engine"
     if [[ -z "$BUNDLE" ]]; then
-        serve_works || check_room "$PROGRAMS" "$PROGRAMS_GB" "serve"
-    elif ! is_installed "$(digest_of_bundle)"; then
+        runs_serve || check_room "$PROGRAMS" "$PROGRAMS_GB" "serve"
+    elif ! is_installed "$(print_stamp_of_bundle)"; then
         check_room "$PROGRAMS" $((BUNDLE_FACTOR * $(stat -c %s "$BUNDLE") / 10 ** 9 + PROGRAMS_GB)) "the bundle"
     fi
 }
@@ -85,17 +85,21 @@ is_ours() {
 }
 
 # Not only -x: what is left of it may have lost its interpreter.
-serve_works() {
+runs_serve() {
     is_ours && "$SERVE" --version >/dev/null 2>&1
 }
 
 # Whether serve works, and came from the checkout or bundle of this digest.
 is_installed() {
-    serve_works && [[ "$(cat "$STAMP" 2>/dev/null)" == "$1" ]]
+    runs_serve && [[ "$(cat "$STAMP" 2>/dev/null)" == "$1" ]]
 }
 
-installed_engine() {
-    compgen -G "$ENGINES/${ENGINE:+${ENGINE/@/-}-}*/serve-environment.json" >/dev/null
+has_engine() {
+    local mark
+    for mark in "$ENGINES/${ENGINE:+${ENGINE/@/-}-}"*/serve-environment.json; do
+        [[ ! -x "${mark%/*}/bin/python" ]] || return 0
+    done
+    return 1
 }
 
 find_fast_disk() {

@@ -6,7 +6,7 @@
 #
 #   --dry-run         prints what would be run, after the same checks, and writes nothing
 #   --offline BUNDLE  takes everything from an archive of `serve engines bundle`, without a network
-#   --uninstall       takes away all that this script has made, all services and downloaded models included
+#   --uninstall       takes away what has come since it ran first: programs, engines, services, downloaded models
 #
 # Root installs for the host: programs in /opt/serve, data in /var/lib/serve, `serve` in /usr/local/bin. Anybody else
 # installs for themselves: ~/.local/share/serve and ~/.local/bin, and a service of their own. Variables, all optional:
@@ -29,7 +29,7 @@ source "$HERE/host.sh"
 CHECKOUT=$(dirname "$HERE")
 
 read_arguments() {
-    DRY_RUN='' BUNDLE='' BUNDLE_ENGINE='' BUNDLE_MODEL='' UNINSTALL='' OPTIONS=()
+    DRY_RUN='' BUNDLE='' BUNDLE_ENGINE='' BUNDLE_MODEL='' UNINSTALL='' REVISION='' OPTIONS=()
     while (($#)); do
         case "$1" in
             --dry-run) DRY_RUN=yes ;;
@@ -44,6 +44,11 @@ read_arguments() {
                 sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
                 exit 0
                 ;;
+            --revision) # of what is downloaded
+                REVISION=${2:-}
+                shift
+                ;;
+            --revision=*) REVISION=${1#*=} ;;
             --dry* | --offli* | --unin*) die "$1 is no option" "--dry-run, --offline BUNDLE or --uninstall" ;;
             --)
                 shift
@@ -74,9 +79,10 @@ refuse_model() {
 }
 
 choose_folders() {
+    HOME=${HOME:-$(getent passwd "$EUID" | cut -d: -f6)}
     if [[ "$EUID" == 0 ]]; then
         PROGRAMS=/opt/serve DATA=/var/lib/serve BIN=/usr/local/bin SCOPE=() MANAGER=(systemctl)
-        CONFIGURATION=/etc/serve UNITS=/etc/systemd/system ENGINES=$DATA/data/engines
+        CONFIGURATION=/etc/serve UNITS=/etc/systemd/system ENGINES=$DATA/data/engines CACHES=/var/cache/serve
         export SERVE_HOME=$DATA
         # The system's Python before one of root's own, which is closed to the user that runs the services.
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
@@ -84,10 +90,10 @@ choose_folders() {
         DATA=${XDG_DATA_HOME:-$HOME/.local/share}/serve
         PROGRAMS=$DATA BIN=$HOME/.local/bin SCOPE=(--user) MANAGER=(systemctl --user)
         UNITS=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user ENGINES=$DATA/engines
-        CONFIGURATION=${XDG_CONFIG_HOME:-$HOME/.config}/serve
+        CONFIGURATION=${XDG_CONFIG_HOME:-$HOME/.config}/serve CACHES=${XDG_STATE_HOME:-$HOME/.local/state}/serve
         unset SERVE_HOME
     fi
-    SERVE=$BIN/serve STAMP=$PROGRAMS/serve.installed
+    SERVE=$BIN/serve STAMP=$PROGRAMS/serve.installed BEFORE=$DATA/before-install.sh
     umask 022
 }
 
@@ -112,6 +118,7 @@ choose_cache() {
         disk=$(readlink "$FOLDER" || true)
         disk=${disk:-${CACHE:+$(realpath -m "$CACHE")/serve}}
         disk=${disk:-$(find_fast_disk)}
+        note_what_is_there "${disk:-}"
         change mkdir -p "$DATA" "${disk:-$FOLDER}"
         if [[ -n "$disk" ]]; then
             say "models and caches go to $disk"
@@ -120,6 +127,26 @@ choose_cache() {
     fi
     export UV_CACHE_DIR=${UV_CACHE_DIR:-$FOLDER/uv} UV_PYTHON_INSTALL_DIR=$PROGRAMS/python
     export UV_TOOL_DIR=$PROGRAMS/tools UV_TOOL_BIN_DIR=$BIN
+}
+
+# So that --uninstall leaves it. Folders are told by what is in them, down to single engines and models.
+note_what_is_there() {
+    local found
+    [[ -z "$DRY_RUN" && ! -e "$BEFORE" ]] || return 0
+    found=$(
+        list_below "$PROGRAMS" $((EUID == 0 ? 1 : 2))
+        list_below "$DATA" $((EUID == 0 ? 3 : 2))
+        list_below "$CACHES" 2
+        [[ -z "$1" ]] || list_below "$1" 3
+    )
+    mkdir -p "$DATA"
+    echo "$found" >"$BEFORE"
+}
+
+# Files down to a depth, and folders at it.
+list_below() {
+    [[ ! -d "$1" ]] || find "$1" -mindepth 1 -maxdepth "$2" -printf '%d %y %p\n' |
+        awk -v depth="$2" '$1 == depth || $2 != "d" { sub(/^[0-9]+ . /, ""); print }'
 }
 
 install_uv() {
@@ -141,11 +168,15 @@ install_uv() {
         --requirement <(awk '/^[^ ]/ { wanted = /^uv==/ } wanted' "$CHECKOUT/requirements/run.txt")
 }
 
-install_launcher() {
-    local digest
+check_checkout() {
     [[ -f "$CHECKOUT/pyproject.toml" ]] ||
         die "$CHECKOUT is no checkout of serve" "clone its repository, and run the deploy/install.sh in there"
-    digest=$(digest_of_checkout)
+}
+
+install_launcher() {
+    local digest extra=''
+    if [[ "${SOURCE:-}" == modelscope || "$(cat "$STAMP" 2>/dev/null)" == *modelscope* ]]; then extra='[modelscope]'; fi
+    digest="$(print_digest_of_checkout)$extra"
     if is_installed "$digest"; then
         say "serve is that of this checkout"
         return
@@ -153,7 +184,7 @@ install_launcher() {
     say "serve"
     [[ -n "${UV_INDEX_URL:-}" || -z "${PIP_INDEX_URL:-}" ]] || export UV_INDEX_URL=$PIP_INDEX_URL
     change "$UV" tool install --quiet --force --compile-bytecode --reinstall-package serve-launcher --python '>=3.10' \
-        --constraints "$CHECKOUT/requirements/run.txt" "$CHECKOUT"
+        --constraints "$CHECKOUT/requirements/run.txt" "$CHECKOUT$extra"
     [[ -n "$DRY_RUN" ]] || echo "$digest" >"$STAMP" # last: without it the next run does this again
 }
 
@@ -162,8 +193,13 @@ read_bundle() {
     local facts
     facts=$(tar --extract --to-stdout --occurrence=1 --file "$BUNDLE" serve-bundle/bundle.env 2>/dev/null) ||
         refuse_bundle
-    BUNDLE_ENGINE=$(eval "$facts" && echo "$RELEASE")
-    BUNDLE_MODEL=$(eval "$facts" && echo "$MODEL")
+    BUNDLE_ENGINE=$(print_fact RELEASE <<<"$facts")
+    BUNDLE_MODEL=$(print_fact MODEL <<<"$facts")
+}
+
+# One line of them, of which nothing is run: xargs takes the quotes away.
+print_fact() {
+    sed -n "s/^$1=//p" | xargs --no-run-if-empty printf '%s'
 }
 
 refuse_bundle() {
@@ -173,7 +209,7 @@ refuse_bundle() {
 # The installer within puts serve and a model below the folder that it is given, the engine where SERVE_HOME says.
 install_bundle() {
     local folder=$PROGRAMS/bundle
-    if is_installed "$(digest_of_bundle)"; then
+    if is_installed "$(print_stamp_of_bundle)"; then
         say "the bundle is installed"
     else
         say "from $BUNDLE: serve, $BUNDLE_ENGINE${BUNDLE_MODEL:+, the model $BUNDLE_MODEL}"
@@ -187,16 +223,16 @@ install_bundle() {
         change "$folder/serve-bundle/install.sh" "$PROGRAMS"
         change ln -sfn "$PROGRAMS/bin/serve" "$SERVE"
         change rm -rf "$folder"
-        [[ -n "$DRY_RUN" ]] || digest_of_bundle >"$STAMP" # last: without it the next run does this again
+        [[ -n "$DRY_RUN" ]] || print_stamp_of_bundle >"$STAMP" # last: without it the next run does this again
     fi
     [[ -z "$BUNDLE_MODEL" ]] || MODEL=${MODEL:-$PROGRAMS/models/$BUNDLE_MODEL}
 }
 
-digest_of_bundle() {
+print_stamp_of_bundle() {
     stat -c '%n %s %Y' "$BUNDLE" # and no hash of gigabytes
 }
 
-digest_of_checkout() (
+print_digest_of_checkout() (
     cd "$CHECKOUT"
     find launcher presets deploy systemd pyproject.toml requirements/run.txt -name __pycache__ -prune -o -type f -print0 |
         sort -z | xargs -0 sha256sum | sha256sum
@@ -210,24 +246,37 @@ choose_engine() {
 
 # What is asked for is also tried here, before gigabytes are downloaded for it.
 choose_models() {
-    local words told
+    local words told SOURCE='' # what is downloaded is a folder to the engine
     [[ -n "${MODEL:-}${PRESET:-}" || ! -f "$CONFIGURATION/$NAME.yaml" ]] || SERVED=$CONFIGURATION/$NAME.yaml
     collect_service_words "$SERVED"
-    if serve_works; then
+    if runs_serve; then
         told=$("$SERVE" explain --json --name "$NAME" "${words[@]}" "${OPTIONS[@]}")
         [[ -n "${MODEL:-}" || "$told" != *'"origin": "MODEL"'* ]] ||
             refuse_model "$(read_json served_name <<<"$told")"
+        refuse_port "$(read_json base_url <<<"$told")"
         [[ -z "$SERVED" ]] || return 0
         MODEL=${MODEL:-$(read_json model <<<"$told")}
         told=$("$SERVE" presets show "${PRESET:-balanced}" --json)
         [[ "$MODEL" == demo ]] || DRAFT_MODEL=${DRAFT_MODEL:-$(read_json keys speculative.draft_model value <<<"$told")}
-    elif [[ -z "${MODEL:-}$BUNDLE" ]]; then # a dry run before serve is there
-        say "then the model of the preset ${PRESET:-balanced} is downloaded"
+    else
+        say "what is asked for is not looked at yet: that takes serve itself"
+        [[ -n "${MODEL:-}$BUNDLE" ]] || say "then the model of the preset ${PRESET:-balanced} is downloaded"
     fi
 }
 
+# As serve does, but before gigabytes are downloaded for it.
+refuse_port() {
+    local port=${1##*:} other taken
+    for other in "$CONFIGURATION"/*.yaml; do
+        [[ -f "$other" && "$other" != "$CONFIGURATION/$NAME.yaml" ]] || continue
+        taken=$(sed -n 's/^port: //p' "$other")
+        [[ "${taken:-8000}" != "$port" ]] ||
+            die "port $port is that of the service $(basename "$other" .yaml)" "PORT=$((port + 1)), or another that is free"
+    done
+}
+
 install_engine() {
-    if installed_engine; then
+    if has_engine; then
         say "$ENGINE is installed"
     elif [[ -n "$BUNDLE" ]]; then
         [[ "$BUNDLE_ENGINE@" == "$ENGINE@"* ]] || die "the bundle holds $BUNDLE_ENGINE, not $ENGINE" "leave ENGINE out"
@@ -240,8 +289,10 @@ install_engine() {
 download_models() {
     if is_remote "${MODEL:-}"; then
         SERVED_NAME=(--served-name "$MODEL")
-        download_model "$MODEL"
+        download_model "$MODEL" "$REVISION"
         MODEL=$FOLDER/models/$MODEL
+    elif [[ -n "$REVISION" ]]; then
+        OPTIONS+=(--revision "$REVISION")
     fi
     if is_remote "${DRAFT_MODEL:-}"; then
         download_model "$DRAFT_MODEL"
@@ -255,16 +306,17 @@ is_remote() {
 }
 
 download_model() {
-    local folder=$FOLDER/models/$1
-    if [[ -e "$folder.complete" ]]; then
+    local folder=$FOLDER/models/$1 revision=${2:-} said
+    if [[ -z "$revision" ]] && runs_serve && "$SERVE" models where "$folder" >/dev/null 2>&1; then
         say "$1 is downloaded"
         return
     fi
     [[ -z "$BUNDLE" ]] || die "$1 is not on this host" "copy its folder there, and name that: MODEL=/srv/models/NAME"
-    change mkdir -p "$(dirname "$folder")"
-    change "$SERVE" models pull "$1" ${SOURCE:+--source "$SOURCE"} --to "$folder"
-    change chmod -R go+rX "$folder" # for the user of the services, whatever the hub's client made of it
-    [[ -n "$DRY_RUN" ]] || touch "$folder.complete"
+    run mkdir -p "$(dirname "$folder")"
+    { said=$(run "$SERVE" models pull "$1" ${revision:+--revision "$revision"} ${SOURCE:+--source "$SOURCE"} \
+        --to "$folder" | tee >(cat >&3)); } 3>&1
+    [[ "$said" == *", nothing to fetch: "* ]] || CHANGED=yes
+    run chmod -R go+rX "$folder" # for the user of the services, whatever the hub's client made of it
 }
 
 # One value of a JSON document by its keys; nothing if it is not there.
@@ -300,6 +352,7 @@ enable_linger() {
     [[ "$EUID" != 0 && "$(loginctl show-user --property=Linger --value "$(id -un)" 2>/dev/null)" != yes ]] || return 0
     if run loginctl enable-linger; then
         CHANGED=yes
+        [[ -n "$DRY_RUN" ]] || touch "$DATA/lingers"
     else
         say "it ends when you log out and does not start with the host until: sudo loginctl enable-linger $(id -un)"
     fi
@@ -317,28 +370,26 @@ report() {
 }
 
 uninstall() {
-    local disk
+    local disk kept
     if [[ ! -e "$DATA/cache" && ! -L "$DATA/cache" ]]; then # what an installation makes first
         say "install.sh has installed nothing here"
         return
     fi
     remove_services
-    ! serve_works || run "$SERVE" stop --all # what runs without systemd
+    ! runs_serve || run "$SERVE" stop --all # what runs without systemd
     disk=$(readlink "$DATA/cache" || true)
-    [[ -z "$disk" ]] || remove "$disk/models" "$disk/uv"
-    [[ -z "$disk" || ! -d "$disk" ]] || change rmdir --ignore-fail-on-non-empty "$disk"
+    kept=$(cat "$BEFORE" 2>/dev/null || true)
+    [[ ! -e "$DATA/lingers" ]] || run loginctl disable-linger || true
     ! is_ours || remove "$SERVE"
-    if [[ "$EUID" == 0 ]]; then
-        remove "$PROGRAMS" /var/cache/serve
-        [[ "$(getent passwd serve | cut -d: -f6)" != "$DATA" ]] || change userdel serve
-    else
-        remove "${XDG_STATE_HOME:-$HOME/.local/state}/serve"
-    fi
-    remove "$DATA"
+    [[ -z "$disk" ]] || remove_new "$disk/models" "$disk/uv"
+    [[ -z "$disk" || ! -d "$disk" ]] || change rmdir --ignore-fail-on-non-empty "$disk"
+    remove_new "$PROGRAMS" "$CACHES" "$DATA"
+    [[ "$EUID" != 0 || "$(getent passwd serve | cut -d: -f6)" != "$DATA" ]] || change userdel serve
+    [[ ! -e "$CONFIGURATION" ]] || kept+=$'\n'$(echo "$CONFIGURATION"/*)
     if [[ -n "$DRY_RUN" ]]; then
         say "a dry run: nothing was changed"
-    elif [[ -e "$CONFIGURATION" ]]; then
-        say "kept, for it is yours: $(echo "$CONFIGURATION"/*)"
+    elif [[ -n "$kept" ]]; then
+        say "kept, for it is yours or was there before: $(paste -sd ' ' <<<"$kept" | cut -c1-400)"
     fi
 }
 
@@ -361,6 +412,25 @@ remove_services() {
     change "${MANAGER[@]}" reset-failed 'serve@*'
 }
 
+# All but what was there before, as the variable `kept` of the caller lists it.
+remove_new() {
+    local path
+    for path in "$@"; do
+        if grep -Fq -- "$path/" <<<"$kept"; then
+            remove_new_in "$path"
+        else
+            remove "$path"
+        fi
+    done
+}
+
+remove_new_in() {
+    local path
+    for path in "$1"/* "$1"/.[!.]*; do
+        grep -Fxq -- "$path" <<<"$kept" || remove_new "$path"
+    done
+}
+
 remove() {
     local path
     for path in "$@"; do
@@ -371,11 +441,13 @@ remove() {
 main() {
     CHANGED='' SERVED='' SERVED_NAME=()
     read_arguments "$@"
+    exec 9<"${BASH_SOURCE[0]}" # of two at once the second would find half of everything
+    flock --nonblock 9 || die "install.sh runs already" "wait for it"
     choose_folders
     if [[ -n "$UNINSTALL" ]]; then
         uninstall
     else
-        [[ -z "$BUNDLE" ]] || read_bundle
+        if [[ -n "$BUNDLE" ]]; then read_bundle; else check_checkout; fi
         check_gpu
         check_disk
         check_systemd

@@ -7,7 +7,7 @@
 #   SOURCE               huggingface or modelscope            (auto)
 #   ENGINE               vllm or sglang, or one @VERSION      (what is installed)
 #   HOST                 the address to bind                  (127.0.0.1)
-#   PORT                 the port to bind                     (8000)
+#   PORT                 the port to bind                     (serve's own: 8000)
 #   MEM_FRACTION_STATIC  the share of GPU memory, 0..1        (the preset's own, else the engine's)
 #
 # A HOST other than this machine's own needs an API key: set SERVE_API_KEY, or pass --api-key auto.

@@ -123,7 +123,7 @@ def remove(engine: str, version: str | None, device: str | None) -> tuple[Enviro
         names = ", ".join(f"{each.release} ({each.device})" for each in installed())
         raise ServeError(f"{asked} is not installed", fix=f"installed: {names or 'nothing'}")
     for environment in chosen:
-        _unused(environment)
+        refuse_used(environment)
     for environment in chosen:
         assert environment.path  # noqa: S101 - it came from installed()
         with only_one(environment.path):
@@ -251,7 +251,12 @@ def _distributions(folders: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _unused(environment: Environment) -> None:
+def refuse_used(environment: Environment) -> None:
+    """Refuse an environment that a process runs from.
+
+    Raises:
+        ServeError: there is one.
+    """
     import psutil  # noqa: PLC0415 - only here
 
     for process in psutil.process_iter(["cmdline"]):

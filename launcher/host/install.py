@@ -110,8 +110,11 @@ def make(build: Build, version: str, python: str | None, echo: Echo, lock: Lock 
     with environments.only_one(path), packages.stoppable():
         if (known := environments.read(path)) is not None:
             _refuse_other(known, path, python, lock)
-            echo(f"{release.title} for {build.device} is installed already")
-            return known if known.probe else _ask(known, path, echo)
+            if _holds(known, build.module):
+                echo(f"{release.title} for {build.device} is installed already")
+                return known if known.probe else _ask(known, path, echo)
+            environments.refuse_used(known)
+            echo(f"{release.title} for {build.device} was installed, but its files are gone: it is made again")
         room(path.parent, build, "free some space, or put SERVE_HOME on a larger disk")
         if build.device == "cuda" and (why := drivers.obstacle(release)):
             echo(f"warning: no server will start with it: {why}")
@@ -206,6 +209,16 @@ def room(folder: Path, build: Build, fix: str) -> None:
             where=str(folder),
             fix=fix,
         )
+
+
+def _holds(environment: Environment, module: str) -> bool:
+    """Whether the engine is still there, as far as can be told without the seconds that its import takes."""
+    program = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module.partition('.')[0]!r}) is None)"
+    try:
+        answer = subprocess.run([environment.python, "-I", "-c", program], timeout=TRY_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.returncode == 0
 
 
 def _try(python: str, module: str, release: Release) -> None:

@@ -29,6 +29,7 @@ make_host() {
 
 end_host() {
     local folder
+    [ -z "${HUB:-}" ] || kill "$HUB"
     systemctl kill --signal=KILL "serve@*" "manager" 2>/dev/null || true
     systemctl stop "serve@*" "manager" 2>/dev/null || true
     umount --lazy "$CHECKOUT"
@@ -80,6 +81,17 @@ want_demo() {
     MODEL=demo
     PORT=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     export MODEL PORT
+}
+
+# A hub that has the demo model under a name; ends with the test.
+start_hub() {
+    mkdir -p "/srv/hub/$1"
+    cp -r /var/lib/serve/data/models/demo-1/. "/srv/hub/$1"
+    (cd "$ROOT" && exec "$PYTHON" -m tests.hub /srv/hub) >/srv/hub.address 3>&- &
+    HUB=$!
+    until [ -s /srv/hub.address ]; do sleep 0.1; done
+    HF_ENDPOINT=$(cat /srv/hub.address)
+    export HF_ENDPOINT
 }
 
 uninstall() {

@@ -39,6 +39,7 @@ teardown() { end_host; }
     want_demo
     try "$INSTALL" --dry-run
     before=$(written)
+    try "$INSTALL" # stops at the engine, of which the index has none
     install_fake_engine
     try "$INSTALL"
     [ "$status" -eq 0 ]
@@ -61,11 +62,26 @@ teardown() { end_host; }
     [ "$output" = "== install.sh has installed nothing here" ]
 }
 
+@test "uninstalled, what was there before is left" {
+    install_fake_engine
+    mkdir -p /opt/serve /srv/fast/serve/models/mine /srv/fast/serve/models/org/other
+    touch /opt/serve/mine /srv/fast/serve/models/mine/weights /srv/fast/serve/models/org/other/weights
+    before=$(written; find /srv/fast)
+    want_demo
+    CACHE=/srv/fast try "$INSTALL"
+    [ "$status" -eq 0 ]
+    mkdir -p /srv/fast/serve/models/org/downloaded
+    uninstall
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"kept, for it is yours or was there before: /opt/serve/mine "* ]]
+    diff <(echo "$before") <(written; find /srv/fast)
+}
+
 @test "serve without its interpreter: made again, and uninstalled" {
     want_demo
     DEVICE=cpu try "$INSTALL" --dry-run
-    before=$(written)
     install_fake_engine
+    before=$(written)
     try "$INSTALL"
     [ "$status" -eq 0 ]
     rm /opt/serve/tools/serve-launcher/bin/python*
@@ -77,7 +93,7 @@ teardown() { end_host; }
     rm /opt/serve/tools/serve-launcher/bin/python*
     uninstall
     [ "$status" -eq 0 ]
-    [ "${lines[-1]}" = "== kept, for it is yours: /etc/serve/mine" ]
+    [[ "${lines[-1]}" == "== kept, for it is yours or was there before: "*" /etc/serve/mine" ]]
     [ "$(systemctl is-active serve@qwen3)" = inactive ]
     rm -r /etc/serve
     diff <(echo "$before") <(written)
@@ -337,7 +353,7 @@ copy_of_the_checkout() {
     want_demo
     try "$INSTALL"
     [ "$status" -eq 0 ]
-    try env NAME=drafted MODEL= PRESET=eagle3 HOST=0.0.0.0 "$INSTALL" --dry-run
+    try env NAME=drafted MODEL= PRESET=eagle3 HOST=0.0.0.0 PORT=$((PORT + 1)) "$INSTALL" --dry-run
     [ "$status" -eq 0 ]
     folder=/var/lib/serve/cache/models
     model=Qwen/Qwen3-VL-8B-Instruct
@@ -345,12 +361,22 @@ copy_of_the_checkout() {
     [[ "$output" == *"serve models pull $model --to $folder/$model"*"models pull $draft --to $folder/$draft"* ]]
     [[ "$output" == *"service install drafted $folder/$model --preset eagle3"* ]]
     [[ "$output" == *"--speculative-draft-model $folder/$draft"* ]]
-    mkdir -p "$folder/Qwen"
-    cp -r /var/lib/serve/data/models/demo-1 "$folder/Qwen/Qwen3-0.6B" # as if it had been downloaded
-    touch "$folder/Qwen/Qwen3-0.6B.complete"
-    try env NAME=other MODEL=Qwen/Qwen3-0.6B PRESET=high_performance PORT=$((PORT + 1)) "$INSTALL"
+    try env NAME=drafted MODEL=org/demo "$INSTALL"
+    [[ "$status" -eq 2 && "$output" == *"port $PORT is that of the service qwen3"* && "$output" != *"models pull"* ]]
+    start_hub org/demo
+    want_other() { env NAME=other MODEL=org/demo PRESET=high_performance PORT=$((PORT + 1)) "$INSTALL" "$@"; }
+    try want_other --revision v0
+    [[ "$status" -eq 2 && "$output" == *"has no revision 'v0'"* ]]
+    try want_other
     [ "$status" -eq 0 ]
-    [[ "$output" == *"Qwen/Qwen3-0.6B is downloaded"*"other serves Qwen/Qwen3-0.6B at"* ]]
+    rm "$folder/org/demo/model.safetensors"
+    try want_other
+    [ "$status" -eq 0 ]
+    try want_other --revision main
+    [ "$status" -eq 0 ]
+    [ "${lines[-1]}" = "== nothing to change" ]
+    try want_other
+    [[ "$output" == *"org/demo is downloaded"*"other serves org/demo at"* ]]
 }
 
 @test "offline: everything comes from a bundle, with the network cut off" {

@@ -20,9 +20,9 @@ setup() {
 
 @test "start_server_eagle3.sh: the preset eagle3, for another model with its draft" {
     run "$DEPLOY/start_server_eagle3.sh"
-    [ "$output" = "<serve><launch><--preset><eagle3><--port><8000>" ]
+    [ "$output" = "<serve><launch><--preset><eagle3>" ]
     MODEL=a/b DRAFT_MODEL=a/c run "$DEPLOY/start_server_eagle3.sh" --dry-run
-    [ "$output" = "<serve><launch><a/b><--preset><eagle3><--port><8000><--speculative-draft-model><a/c><--dry-run>" ]
+    [ "$output" = "<serve><launch><a/b><--preset><eagle3><--speculative-draft-model><a/c><--dry-run>" ]
 }
 
 @test "called by a link, they find what is beside them" {
@@ -35,10 +35,10 @@ setup() {
 
 @test "install_service.sh: a name, a key that is made, the GPUs" {
     NAME=qwen3 MODEL=a/b CUDA_VISIBLE_DEVICES=0,1 run "$DEPLOY/install_service.sh" --tensor-parallel 2
-    words="<serve><service><install><qwen3><a/b><--preset><balanced><--port><8000><--api-key><auto>"
+    words="<serve><service><install><qwen3><a/b><--preset><balanced><--api-key><auto>"
     [ "$output" = "$words<--set><env.CUDA_VISIBLE_DEVICES=0,1><--tensor-parallel><2>" ]
     SERVE_API_KEY=sk-x run "$DEPLOY/install_service.sh"
-    [ "$output" = "<serve><service><install><main><--preset><balanced><--port><8000>" ]
+    [ "$output" = "<serve><service><install><main><--preset><balanced>" ]
 }
 
 @test "download_model.sh: a model, from where, to where" {

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,6 +226,16 @@ def test_second_installation_changes_nothing(build: Build, shelf: Path) -> None:
     lines: list[str] = []
     assert install.make(build, VERSION, None, lines.append) == made
     assert "already" in lines[0]
+
+
+def test_an_environment_that_has_lost_its_engine_is_made_again(build: Build) -> None:
+    made = install.make(build, VERSION, None, quiet)
+    assert made.path
+    shutil.rmtree(next(made.path.glob("lib/python*/site-packages/vllm")))
+    lines: list[str] = []
+    assert install.make(build, VERSION, None, lines.append) == made
+    assert "its files are gone: it is made again" in lines[0]
+    assert list(made.path.glob("lib/python*/site-packages/vllm"))
 
 
 @pytest.mark.parametrize("damage", [{"engine": []}, {"version": 3, "device": 7}, {"lock": None}])
