@@ -140,7 +140,7 @@ note_what_is_there() {
         [[ -z "$1" ]] || list_below "$1" 3
     )
     mkdir -p "$DATA"
-    echo "$found" >"$BEFORE"
+    sort -u <<<"$found" >"$BEFORE"
 }
 
 # Files down to a depth, and folders at it.
@@ -306,15 +306,19 @@ is_remote() {
 }
 
 download_model() {
-    local folder=$FOLDER/models/$1 revision=${2:-} said
+    local folder=$FOLDER/models/$1 revision=${2:-} said pull
     if [[ -z "$revision" ]] && runs_serve && "$SERVE" models where "$folder" >/dev/null 2>&1; then
         say "$1 is downloaded"
         return
     fi
     [[ -z "$BUNDLE" ]] || die "$1 is not on this host" "copy its folder there, and name that: MODEL=/srv/models/NAME"
     run mkdir -p "$(dirname "$folder")"
-    { said=$(run "$SERVE" models pull "$1" ${revision:+--revision "$revision"} ${SOURCE:+--source "$SOURCE"} \
-        --to "$folder" | tee >(cat >&3)); } 3>&1
+    pull=("$SERVE" models pull "$1" ${revision:+--revision "$revision"} ${SOURCE:+--source "$SOURCE"} --to "$folder")
+    if [[ -n "$DRY_RUN" ]]; then
+        run "${pull[@]}"
+        return
+    fi
+    { said=$(run "${pull[@]}" | tee >(cat >&3)); } 3>&1
     [[ "$said" == *", nothing to fetch: "* ]] || CHANGED=yes
     run chmod -R go+rX "$folder" # for the user of the services, whatever the hub's client made of it
 }

@@ -264,8 +264,8 @@ copy_of_the_checkout() {
 @test "uv is installed where there is none" {
     rm /usr/local/bin/uv
     unset UV_CACHE_DIR
-    before=$(written)
     install_fake_engine
+    before=$(written)
     want_demo
     try "$INSTALL"
     [ "$status" -eq 0 ]
@@ -297,7 +297,7 @@ copy_of_the_checkout() {
     touch /srv/disk/b/serve/mine
     uninstall
     [ "$(ls /srv/disk/b/serve)" = mine ]
-    [ ! -e /var/lib/serve ]
+    [ "$(ls /var/lib/serve)" = data ]
     umount /srv/disk/a /srv/disk/b /srv/disk/c
 }
 
@@ -430,7 +430,7 @@ END
     [ ! -e /opt/serve/bundle ]
     try unshare --net "$INSTALL" --offline /srv/bundle.tar.gz
     [ "${lines[-1]}" = "== nothing to change" ]
-    NAME=other MODEL=Qwen/Qwen3-14B try unshare --net "$INSTALL" --offline /srv/bundle.tar.gz
+    NAME=other MODEL=Qwen/Qwen3-14B PORT=$((PORT + 1)) try unshare --net "$INSTALL" --offline /srv/bundle.tar.gz
     [ "$status" -eq 2 ]
     [[ "$output" == *"Qwen/Qwen3-14B is not on this host"* ]]
     ENGINE=vllm@0.31.0 try unshare --net "$INSTALL" --offline /srv/bundle.tar.gz
@@ -479,6 +479,8 @@ pack_bundle() {
     [[ "$output" == *"== nothing to change"* ]]
     try as_user env --unset=NAME "$INSTALL" --uninstall
     [ "$status" -eq 0 ]
+    rm -r /home/tester/.local/share/serve/engines # that was there before
+    rmdir /home/tester/.local/share/serve
     [ "$(find /home/tester -name '*serve*')" = "" ]
 }
 
