@@ -57,17 +57,8 @@ def install(
     changed += install.enable(scope, name)
     for each in changed:
         print(f"changed: {each}")
-    seen = systemd.see(scope, name)
-    runs = seen.state not in systemd.STILL
-    stale = bool(changed) or install.stale(scope, name, seen)
-    if start and (stale or seen.state != "active"):
-        try:
-            systemd.bring_up(scope, name, "restart" if runs and stale else "start", print)
-        except KeyboardInterrupt:
-            print(
-                f"{name} goes on starting, and starts at boot; serve service status, stop and uninstall take its name"
-            )
-            raise
+    if start:
+        _bring_up_installed(scope, name, changed)
     elif not changed:
         print("nothing to change")
     if user and not systemd.lingers():
@@ -75,6 +66,35 @@ def install(
     if start:
         said = f"; the API key: {key}" if key else ""
         print(f"{name} serves {command.served_name} at {command.base_url}{said}")
+
+
+def _bring_up_installed(scope: Scope, name: str, changed: list[str]) -> None:
+    """Start it, wait for a start that is under way, or start it anew if it runs with other files than are there."""
+    from launcher.service import install, systemd  # noqa: PLC0415 - not needed for --help
+
+    seen = systemd.see(scope, name)
+    stale = bool(changed) or install.stale(scope, name, seen)
+    if seen.state == "active" and not stale:
+        print("nothing to change")
+        return
+    try:
+        systemd.bring_up(scope, name, "restart" if stale and seen.state not in systemd.STILL else "start", print)
+    except KeyboardInterrupt:
+        print(f"{name} goes on starting, and starts at boot; serve service status, stop and uninstall take its name")
+        raise
+    except ServeError as error:
+        error.fix += _way_back(scope, name, changed)
+        raise
+
+
+def _way_back(scope: Scope, name: str, changed: list[str]) -> str:
+    """How to serve again what an installation that fails has replaced; more advice, or nothing."""
+    from launcher.service.install import previous  # noqa: PLC0415 - not needed for --help
+
+    path = scope.deployment(name)
+    if str(path) not in changed or not previous(path).exists():
+        return ""
+    return f"; what it served before: cp {previous(path)} {path} && serve service restart {name}{scope.option}"
 
 
 def _refuse(command: Command, scope: Scope) -> None:

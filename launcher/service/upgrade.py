@@ -57,9 +57,10 @@ def check(scope: Scope, name: str, engine: str | None = None) -> tuple[Command, 
     command, deployment = resolved(Request(configs=(path,), options={"engine": engine} if engine else {}, name=name))
     if deployment.settings["model"].origin.layer == LAYERS[0]:
         raise ServeError("names no model", where=str(path), fix=f"write model: ... into it, or: {anew} MODEL")
-    key = install.key_file(command, scope)
+    key, fix = install.key_file(command, scope), f"{anew} --config {path} --api-key auto"
+    if not scope.user and command.secret and command.secret.source != "file":
+        raise ServeError("a service has its key from systemd, not from api_key", where=str(path), fix=fix)
     if key == scope.key(name) and not key.exists():
-        fix = f"{anew} --config {path} --api-key auto"
         raise ServeError("the file of the API key is missing", where=str(key), fix=fix)
     install.refuse(command, scope)
     for model in filter(None, (command.checkpoint, command.draft)):

@@ -264,8 +264,11 @@ def test_an_installation_joins_a_load_and_does_not_sit_through_crashes(host: Hos
     pid = host.show(one.name)["MainPID"]
     assert host.run(*install).returncode == 0
     assert host.show(one.name)["MainPID"] == pid
+    assert broken.install().returncode == 0
     crashed = broken.install(exit=3)
     assert crashed.returncode == 1
+    back = f"cp /etc/serve/{broken.name}.yaml.previous /etc/serve/{broken.name}.yaml && serve service restart"
+    assert back in crashed.stderr
     assert "has failed (exit-code), and systemd starts it again" in crashed.stderr
     assert "RuntimeError: the fake engine was told to fail" in crashed.stderr
     row = next(each for each in host.serve("service", "list").stdout.splitlines() if each.startswith(broken.name))
