@@ -411,7 +411,7 @@ remove_services() {
         change rmdir --ignore-fail-on-non-empty "${dropin%/*}"
     done
     [[ ! -d "$CONFIGURATION" ]] || change rmdir --ignore-fail-on-non-empty "$CONFIGURATION"
-    remove "$UNITS/serve@.service"
+    remove "$UNITS/serve@.service" "$UNITS/serve-nvidia.service"
     change "${MANAGER[@]}" daemon-reload
     change "${MANAGER[@]}" reset-failed 'serve@*'
 }

@@ -57,36 +57,54 @@ def install(
     changed += install.enable(scope, name)
     for each in changed:
         print(f"changed: {each}")
-    seen = systemd.see(scope, name)
-    runs = seen.state not in systemd.STILL
-    if start and (changed or seen.state != "active" or install.stale(scope, name, seen)):
-        try:
-            systemd.bring_up(scope, name, "restart" if runs else "start", print)
-        except KeyboardInterrupt:
-            print(
-                f"{name} goes on starting, and starts at boot; serve service status, stop and uninstall take its name"
-            )
-            raise
+    if start:
+        _bring_up_installed(scope, name, changed)
     elif not changed:
         print("nothing to change")
+    if user and not systemd.lingers():
+        print("it ends with your last session until: sudo loginctl enable-linger $(id -un)")
     if start:
         said = f"; the API key: {key}" if key else ""
         print(f"{name} serves {command.served_name} at {command.base_url}{said}")
 
 
+def _bring_up_installed(scope: Scope, name: str, changed: list[str]) -> None:
+    """Start it, wait for a start that is under way, or start it anew if it runs with other files than are there."""
+    from launcher.service import install, systemd  # noqa: PLC0415 - not needed for --help
+
+    seen = systemd.see(scope, name)
+    stale = bool(changed) or install.stale(scope, name, seen)
+    if seen.state == "active" and not stale:
+        print("nothing to change")
+        return
+    try:
+        systemd.bring_up(scope, name, "restart" if stale and seen.state not in systemd.STILL else "start", print)
+    except KeyboardInterrupt:
+        print(f"{name} goes on starting, and starts at boot; serve service status, stop and uninstall take its name")
+        raise
+    except ServeError as error:
+        error.fix += _way_back(scope, name, changed)
+        raise
+
+
+def _way_back(scope: Scope, name: str, changed: list[str]) -> str:
+    """How to serve again what an installation that fails has replaced; more advice, or nothing."""
+    from launcher.service.install import previous  # noqa: PLC0415 - not needed for --help
+
+    path = scope.deployment(name)
+    if str(path) not in changed or not previous(path).exists():
+        return ""
+    return f"; what it served before: cp {previous(path)} {path} && serve service restart {name}{scope.option}"
+
+
 def _refuse(command: Command, scope: Scope) -> None:
     """Refuse what would not serve, before anything of a service is changed; the demo model is made here."""
     from launcher.models import checkpoint  # noqa: PLC0415 - not needed for --help
-    from launcher.run.secrets import resolve_key  # noqa: PLC0415
     from launcher.service import install  # noqa: PLC0415
 
     checkpoint.ensure_of(command)
-    install.refuse_port(command, scope)
-    if command.secret and command.secret.source == "file":
-        resolve_key(replace(command.secret, path=install.key_file(command, scope)))
     checkpoint.make(command.checkpoint)
-    if not scope.user:
-        install.refuse_closed(command)
+    install.refuse(command, scope)
 
 
 def _cautions(request: Request, command: Command, scope: Scope) -> Iterator[str]:
@@ -102,6 +120,7 @@ def _cautions(request: Request, command: Command, scope: Scope) -> Iterator[str]
             yield f"{variable} is set here; a line {variable}=... in {path} (chmod 600) gives it to the service"
     if path.exists() and path.stat().st_mode & 0o077:
         yield f"others may read {path}: chmod 600 {path}"
+    yield from (each.text for each in command.decisions if each.key == "model")
     if install.rekeys(scope, command):
         yield f"{name} asks for the API key of {VARIABLE} from now on, not for that of {scope.key(name)} any more"
     if install.opens(scope, name, command):
@@ -195,21 +214,21 @@ def upgrade(
     name: Name,
     user: User = False,
     engine: Annotated[
-        str | None, typer.Option("--engine", metavar="ENGINE@VERSION", help="The newest one on this host unless given.")
+        str | None,
+        typer.Option("--engine", metavar="ENGINE@VERSION", help="What its engine means on this host unless given."),
     ] = None,
 ) -> None:
     """Serve with another engine release; if it does not serve, go back to the one before."""
     from launcher.host.packages import stoppable  # noqa: PLC0415 - not needed for --help
-    from launcher.service import upgrade  # noqa: PLC0415
+    from launcher.service import install, upgrade  # noqa: PLC0415
 
     scope = _scope_of(name, user=user)
-    if engine is None:
-        engine = upgrade.engine_of(scope, name)
-    command, wanted = upgrade.planned(scope, name, engine)
+    before = install.kept(scope, name, "engine")
+    command, wanted = upgrade.check(scope, name, engine or upgrade.engine_of(scope, name))
     _refuse_not_installed(command, scope)
     with stoppable():
         done = upgrade.upgrade(scope, name, wanted, print)
-    print(f"{name} serves with {command.target.release.title}" if done else "nothing to change")
+    print(f"{name} serves with {command.target.release.title}; before: {before}" if done else "nothing to change")
 
 
 @app.command("list")
@@ -223,7 +242,7 @@ def list_(user: User = False, json: Json = False) -> None:
         show.as_json([{"name": name, **dataclasses.asdict(each)} for name, each in found.items()])
     elif found:
         rows = [
-            (name, each.state, "yes" if each.enabled else "no", str(each.restarts or ""), each.text)
+            (name, each.state, "yes" if each.enabled else "no", str(each.restarts or ""), each.said)
             for name, each in found.items()
         ]
         show.table(("name", "state", "at boot", "restarts", "status"), rows, ("restarts",))
@@ -292,10 +311,12 @@ def _scope_of(name: str, *, user: bool, change: bool = True) -> Scope:
 
 
 def _bring_up(name: str, verb: str, *, user: bool) -> None:
-    from launcher.service import systemd, upgrade  # noqa: PLC0415 - not needed for --help
+    from launcher.service import install, systemd, upgrade  # noqa: PLC0415 - not needed for --help
 
     scope = _scope_of(name, user=user)
-    # a mistake in its file is told before a server is stopped for it
-    _refuse_not_installed(upgrade.check(scope, name), scope)
+    command, files = upgrade.check(scope, name)  # a mistake in its file is told before a server is stopped for it
+    _refuse_not_installed(command, scope)
+    for path in install.put([each for each in files if each.path.is_relative_to(scope.units)], scope):
+        print(f"changed: {path}")  # what the file asks for since it was edited: another folder, another watchdog
     systemd.bring_up(scope, name, verb, print)
     print(f"{name}: {systemd.see(scope, name).text}")

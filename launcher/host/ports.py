@@ -13,7 +13,7 @@ from typing import Any
 
 from launcher import settings
 from launcher.engines.confidential import command_line
-from launcher.errors import ServeError
+from launcher.errors import FAILED, ServeError
 
 
 def holder(host: str, port: int) -> str | None:
@@ -79,7 +79,7 @@ def _lock_file(name: str) -> Path:
 
 def in_use(host: str, port: int, by: str | None) -> ServeError:
     """The error for a port that somebody else has."""
-    return ServeError(f"port {port} of {host} is in use by {by}", fix="choose another --port, or stop it")
+    return ServeError(f"port {port} of {host} is in use by {by}", fix="choose another --port, or stop it", code=FAILED)
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:

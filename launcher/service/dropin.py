@@ -9,7 +9,7 @@ from pathlib import Path
 
 import launcher
 from launcher.engines.command import Command
-from launcher.service.scope import Scope, unit
+from launcher.service.scope import UNIT, Scope, unit
 
 CREDENTIAL = "api_key"
 _LOADED = re.compile(rf"^LoadCredential={CREDENTIAL}:(.*)$", re.MULTILINE)
@@ -30,7 +30,7 @@ def dropin(command: Command, scope: Scope, key: Path | None, node: int | None) -
     words = [*program(), "launch", "--config", str(scope.deployment(command.name)), "--name", command.name]
     start = " ".join(map(word, words))
     lines = [
-        f"# What serve@{command.name}.service needs beside {scope.template.name}. Written by serve service install.",
+        f"# What serve@{command.name}.service needs beside {UNIT}. Written by serve service install.",
         "[Service]",
         "ExecStart=",
         f"ExecStart={start}",

@@ -12,17 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher import settings
 from launcher.config.layers import merge
 from launcher.config.request import Request
 from launcher.config.resolve import Deployment, layers
-from launcher.engines.command import Command
+from launcher.engines.command import Command, Secret
 from launcher.errors import FAILED, ServeError
 from launcher.files import write_whole
 from launcher.run.secrets import new_key, resolve_key, writing
 from launcher.service import numa
 from launcher.service.document import document
 from launcher.service.dropin import dropin, handed_over, is_hidden, loaded_key
-from launcher.service.scope import ACCOUNT, HOME, UNIT, Scope, unit
+from launcher.service.scope import ACCOUNT, HOME, Scope, unit
 from launcher.service.systemd import STILL, STOP_S, Seen, see, systemctl
 
 _ENTERED, _READ = 0o005, 0o004  # what others need of a folder, of a file
@@ -92,7 +93,7 @@ def files(command: Command, deployment: Deployment, scope: Scope, key: Path | No
     name = command.name
     found_at = key if scope.user or key is None else handed_over(name)
     found = [
-        File(scope.units / UNIT, scope.template.read_text(encoding="utf-8")),
+        *(File(scope.units / each.name, each.read_text(encoding="utf-8")) for each in scope.shipped),
         File(scope.dropin(name), dropin(command, scope, None if scope.user else key, numa.node(command.environment))),
         File(scope.deployment(name), document(command, deployment, found_at, scope.environment(name)), kept=True),
     ]
@@ -157,7 +158,21 @@ def put(wanted: Sequence[File], scope: Scope) -> list[str]:
     return [str(file.path) for file in written]
 
 
-def refuse_closed(command: Command) -> None:
+def refuse(command: Command, scope: Scope) -> None:
+    """Refuse what would not start, before anything of a service is changed.
+
+    Raises:
+        ServeError: another service has the port, the key cannot be one, the account may not read a file.
+    """
+    _refuse_port(command, scope)
+    key = key_file(command, scope)
+    if command.secret and key and (command.secret.source == "file" or key.exists()):
+        resolve_key(Secret("file", key))
+    if not scope.user:
+        _refuse_closed(command)
+
+
+def _refuse_closed(command: Command) -> None:
     """Refuse an engine or a model that the account may not read.
 
     What is hidden from a service (`dropin.is_hidden`) is shown to it by a mount, whatever the modes of folders above.
@@ -191,12 +206,17 @@ def _open(path: Path) -> bool:
     return False
 
 
-def refuse_port(command: Command, scope: Scope) -> None:
-    """Refuse the port of another service, with which it would race at every boot.
+def _refuse_port(command: Command, scope: Scope) -> None:
+    """Refuse the port of another service, with which it would race at every boot, and one that is root's to bind.
 
     Raises:
-        ServeError: there is such a service.
+        ServeError: it is.
     """
+    first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text(encoding="ascii"))
+    if command.port < first:
+        raise ServeError(
+            "a port that the service may not bind", where=f"port {command.port}", fix=f"--port {first} or up"
+        )
     others = [name for name in scope.names() if name != command.name]
     if name := next((name for name in others if kept(scope, name, "port") == command.port), None):
         what = f"it is the port of the service {name}"
@@ -205,7 +225,8 @@ def refuse_port(command: Command, scope: Scope) -> None:
 
 def stale(scope: Scope, name: str, seen: Seen) -> bool:
     """Whether a service runs with other files than those that are there now."""
-    paths = (scope.deployment(name), scope.key(name), scope.dropin(name), scope.units / UNIT)
+    own = (scope.deployment(name), scope.environment(name), scope.key(name), scope.dropin(name))
+    paths = (*own, *(scope.units / each.name for each in scope.shipped))
     changed_s = max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
     began_s = time.time() - (time.monotonic() - seen.began_s)
     return seen.state not in STILL and began_s < changed_s
@@ -251,7 +272,7 @@ def uninstall(scope: Scope, name: str) -> list[str]:
     systemctl(scope, "disable", "--now", unit(name), patience_s=STOP_S)
     paths = [scope.deployment(name), scope.key(name), scope.environment(name), previous(scope.deployment(name))]
     if scope.names() == [name]:
-        paths.append(scope.units / UNIT)
+        paths += [scope.units / each.name for each in scope.shipped]
     paths.append(scope.dropin(name))  # last: by it a service is known, also to an uninstall that broke off
     gone = []
     for path in filter(Path.exists, paths):
@@ -261,7 +282,7 @@ def uninstall(scope: Scope, name: str) -> list[str]:
     for folder in (scope.dropin(name).parent, scope.configuration):
         with contextlib.suppress(OSError):  # somebody keeps something of their own there
             folder.rmdir()
-    for folder in () if scope.user else _traces(name):
+    for folder in _traces(scope, name):
         shutil.rmtree(folder, ignore_errors=True)
         gone.append(str(folder))
     systemctl(scope, "daemon-reload")
@@ -282,9 +303,9 @@ def known(scope: Scope, name: str) -> None:
         raise ServeError(f"there is no service {name!r}", fix=fix)
 
 
-def _traces(name: str) -> Sequence[Path]:
+def _traces(scope: Scope, name: str) -> Sequence[Path]:
     """What an instance's runs left: records, logs."""
-    folder = HOME / "state" / "instances" / name
+    folder = (settings.state_folder() if scope.user else HOME / "state") / "instances" / name
     return [folder] if folder.is_dir() else []
 
 

@@ -39,9 +39,10 @@ class Scope:
         return " --user" if self.user else ""
 
     @property
-    def template(self) -> Path:
-        """The unit of all instances, as it ships."""
-        return settings.share_folder("systemd") / ("user" if self.user else "") / UNIT
+    def shipped(self) -> list[Path]:
+        """The units of all instances, as they ship."""
+        folder = settings.share_folder("systemd")
+        return [folder / "user" / UNIT] if self.user else [folder / UNIT, folder / "serve-nvidia.service"]
 
     def deployment(self, name: str) -> Path:
         """What an instance serves."""

@@ -52,6 +52,15 @@ class Seen:
     began_s: float
 
     @property
+    def said(self) -> str:
+        """How far it is, or why it ended: what serve said last holds no longer than its process, but for its reason."""
+        if self.sub == "auto-restart":
+            return f"it ended ({self.result}) and is started again"
+        if self.pid or self.text.startswith(("failed", "refused")):
+            return self.text
+        return "" if self.result == "success" else self.result
+
+    @property
     def settled(self) -> bool:
         """Whether nothing more is to come of a start."""
         return not self.busy and self.state in {"active", *STILL}
@@ -130,6 +139,15 @@ def last_words(scope: Scope, name: str) -> str:
     return ""
 
 
+def lingers() -> bool:
+    """Whether this user's services go on without a session, and start with the host."""
+    words = ["loginctl", "show-user", "--property=Linger", "--value", str(os.getuid())]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_ASK_S, check=False)
+        return done.stdout.strip() == "yes"
+    return False
+
+
 def bring_up(scope: Scope, name: str, verb: str, show: Callable[[str], None], *, once: bool = False) -> None:
     """Start or restart an instance, and wait until it serves.
 
@@ -141,22 +159,24 @@ def bring_up(scope: Scope, name: str, verb: str, show: Callable[[str], None], *,
         once: whether the first start that fails is the end of it, whatever the unit says of restarts.
 
     Raises:
-        ServeError: it failed, with what it said in the journal.
+        ServeError: it failed, with what it said in the journal; unless `once`, systemd may go on trying.
     """
     with contextlib.suppress(ServeError):  # of a unit that never failed
         systemctl(scope, "reset-failed", unit(name))
     systemctl(scope, verb, "--no-block", unit(name))
     seen, told = see(scope, name), ""
     for seen in follow(scope, name):
-        text = f"{seen.sub}: it ended ({seen.result}) and is started again" if seen.sub == "auto-restart" else seen.text
-        if text and text != told:
-            told = text
-            show(text)
-        if once and (seen.sub == "auto-restart" or seen.restarts):
-            systemctl(scope, "stop", unit(name), patience_s=STOP_S)
+        if seen.said and seen.said != told:
+            told = seen.said
+            show(told)
+        if seen.restarts or (seen.sub == "auto-restart" and not seen.busy):
+            if once:
+                systemctl(scope, "stop", unit(name), patience_s=STOP_S)
             break
     if seen.state != "active":
         said = last_words(scope, name)
         fix = f"serve service logs {name}{scope.option}; systemctl {' '.join([*scope.flags, 'status'])} {unit(name)}"
-        what = f"{unit(name)} is {'failed' if seen.state == 'activating' else seen.state} ({seen.result})"
+        trying = seen.state == "activating"
+        what = f"{unit(name)} {'has failed' if trying else f'is {seen.state}'} ({seen.result})"
+        what += ", and systemd starts it again" if trying and not once else ""
         raise ServeError("\n  ".join([what, *said.splitlines()]), fix=fix, code=FAILED)

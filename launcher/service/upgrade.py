@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +11,12 @@ from launcher import settings
 from launcher.config.layers import LAYERS, merge
 from launcher.config.request import Request
 from launcher.config.resolve import layers
-from launcher.engines.command import Command, Secret
+from launcher.engines.command import Command
 from launcher.errors import FAILED, ServeError
 from launcher.models import checkpoint
 from launcher.plan import resolved
-from launcher.run.secrets import resolve_key
 from launcher.service import install
+from launcher.service.install import File
 from launcher.service.scope import HOME, Scope, of, unit
 from launcher.service.systemd import STILL, bring_up, see, systemctl
 
@@ -36,71 +38,104 @@ def using(engine: str, version: str | None) -> list[str]:
     return [name for name, (each, _, at) in served.items() if each == engine and version in (None, at)]
 
 
-def check(scope: Scope, name: str) -> Command:
-    """What a service would serve as its files are now.
-
-    Raises:
-        ServeError: it would not start with them.
-    """
-    path = scope.deployment(name)
-    command, deployment = resolved(Request(configs=(path,), name=name))
-    if deployment.settings["model"].origin.layer == LAYERS[0]:
-        fix = f"write model: ... into it, or: serve service install {name}{scope.option} MODEL"
-        raise ServeError("names no model", where=str(path), fix=fix)
-    if key := install.key_file(command, scope):
-        resolve_key(Secret("file", key))
-    for model in filter(None, (command.checkpoint, command.draft)):
-        if Path(model.path).is_dir():  # a hub's may be in a cache of the account's own
-            checkpoint.ensure(model, weights="--load-format" not in command.argv)
-    return command
-
-
-def planned(scope: Scope, name: str, engine: str) -> tuple[Command, list[install.File]]:
-    """What a service would be with another release.
+def check(scope: Scope, name: str, engine: str | None = None) -> tuple[Command, list[File]]:
+    """What a service would be as its deployment is now, and the files that it takes.
 
     Args:
         scope: whose service it is.
         name: the instance.
-        engine: ``vllm@0.33.0``, or an engine alone for its newest release on this host.
+        engine: another release, such as ``vllm@0.33.0``, or an engine alone for the one that it means on this host.
 
     Raises:
-        ServeError: its files cannot be read, or the release cannot serve what they ask for.
+        ServeError: it would not start so.
     """
-    options = {"engine": engine}
-    command, deployment = resolved(Request(configs=(scope.deployment(name),), options=options, name=name))
-    return command, install.files(command, deployment, scope, install.key_file(command, scope))
+    path, anew = scope.deployment(name), f"serve service install {name}{scope.option}"
+    before = shlex.quote(str(install.previous(path)))
+    if not path.exists():
+        fix = f"cp {before} {path}, if that is there; or: {anew} MODEL ..."
+        raise ServeError("is gone", where=str(path), fix=fix)
+    command, deployment = resolved(Request(configs=(path,), options={"engine": engine} if engine else {}, name=name))
+    if deployment.settings["model"].origin.layer == LAYERS[0]:
+        raise ServeError("names no model", where=str(path), fix=f"write model: ... into it, or: {anew} MODEL")
+    key, fix = install.key_file(command, scope), f"{anew} --config {path} --api-key auto"
+    if not scope.user and command.secret and command.secret.source != "file":
+        raise ServeError("a service has its key from systemd, not from api_key", where=str(path), fix=fix)
+    if key == scope.key(name) and not key.exists():
+        raise ServeError("the file of the API key is missing", where=str(key), fix=fix)
+    install.refuse(command, scope)
+    for model in filter(None, (command.checkpoint, command.draft)):
+        if Path(model.path).is_dir():  # a hub's may be in a cache of the account's own
+            checkpoint.ensure(model, weights="--load-format" not in command.argv)
+    return command, install.files(command, deployment, scope, key)
 
 
-def upgrade(scope: Scope, name: str, wanted: list[install.File], show: Callable[[str], None]) -> bool:
+def upgrade(scope: Scope, name: str, wanted: list[File], show: Callable[[str], None]) -> bool:
     """Serve with what is wanted; if that fails, with what was there.
 
+    Args:
+        scope: whose service it is.
+        name: the instance.
+        wanted: its files, from `check`.
+        show: takes each word of how far it is; nothing ends because nobody can be told any more.
+
     Returns:
-        Whether anything was to be changed.
+        Whether anything was to be done.
 
     Raises:
         ServeError: it does not serve so; what was there serves again, or the error says that it does not either.
+        SystemExit: a signal came; what was there is on its way again.
     """
-    changing = [file for file in wanted if file.differs]
-    before = [install.File(each.path, install.text_of(each.path), each.mode) for each in changing if each.path.exists()]
-    if not changing:
+    seen = see(scope, name)
+    changing = [file.path for file in wanted if file.differs]
+    if not changing and seen.state == "active" and not install.stale(scope, name, seen):
         return False
-    ran = see(scope, name).state not in STILL
+    before = _remember(changing, install.previous(scope.deployment(name)))
+    ran, ordered, told = seen.state not in STILL, False, _unfailing(show)
     try:
-        install.put(wanted, scope)
-        bring_up(scope, name, "restart", show, once=True)
+        for path in install.put(wanted, scope):
+            told(f"changed: {path}")
+        ordered = True
+        bring_up(scope, name, "restart", told, once=True)
     except ServeError as error:
-        install.put(before, scope)
-        if ran:
-            show("going back to what served before")
+        _restore(before, scope)
+        if ran and ordered and changing:
+            told("going back to what served before")
             try:
-                bring_up(scope, name, "restart", show)
+                bring_up(scope, name, "restart", told)
             except ServeError as second:
                 raise ServeError.gather([error, second]) from None
-        what = f"{error.what}\n{name} {'serves' if ran else 'is'} as before"
+        what = f"{error.what}\n{name} {'serves' if ran else 'is'} as before" if changing else error.what
         raise ServeError(what, where=error.where, fix=error.fix, code=FAILED) from None
-    except SystemExit:  # a signal: nobody waits for more than this
-        install.put(before, scope)
-        systemctl(scope, "--no-block", "restart" if ran else "stop", unit(name))
-        show(f"interrupted: {name} {'is started' if ran else 'is'} as before")
+    except SystemExit:  # nobody waits for more than this
+        _restore(before, scope)
+        if ordered:
+            systemctl(scope, "--no-block", "restart" if ran else "stop", unit(name))
+        told(f"interrupted: {name} {'is started' if ran and ordered else 'is'} as before")
         raise
     return True
+
+
+def _remember(changing: list[Path], kept: Path) -> dict[Path, File | None]:
+    """The files that an upgrade changes, as they are; None where there is none."""
+    paths = [*changing, kept] if changing else []
+    return {
+        path: File(path, install.text_of(path), path.stat().st_mode & 0o777) if path.exists() else None
+        for path in paths
+    }
+
+
+def _restore(before: dict[Path, File | None], scope: Scope) -> None:
+    install.put([file for file in before.values() if file], scope)
+    for path, file in before.items():
+        if file is None and path.exists():
+            path.unlink()
+
+
+def _unfailing(show: Callable[[str], None]) -> Callable[[str], None]:
+    """Whoever read along may have gone away: no reason to leave a service half way."""
+
+    def told(text: str) -> None:
+        with contextlib.suppress(OSError):
+            show(text)
+
+    return told

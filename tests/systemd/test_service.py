@@ -175,10 +175,14 @@ def test_an_upgrade_serves_with_another_release_and_goes_back_by_the_same_way(ho
     one.override(RestartSec=1)
     host.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", f"serve@{one.name}")
     host.until(one.name, NRestarts="1", ActiveState="active")  # that it failed once is no fault of the upgrade
-    first = host.show(one.name)["MainPID"]
+    first, before = host.show(one.name)["MainPID"], "vllm@0.31.0"
     for release in ("0.32.0", "0.31.0"):
         done = host.serve("service", "upgrade", one.name, "--engine", f"vllm@{release}")
-        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"{one.name} serves with vLLM {release}"), done
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (
+            0,
+            f"{one.name} serves with vLLM {release}; before: {before}",
+        ), done
+        before = f"vllm@{release}"
         assert f"/vllm-{release}-cuda/" in host.run("cat", f"/proc/{one.engine()}/cmdline").stdout
         assert f"vllm@{release}" in host.read(f"/etc/serve/{one.name}.yaml")
     assert "vllm@0.32.0" in host.read(f"/etc/serve/{one.name}.yaml.previous")
@@ -199,6 +203,76 @@ def test_an_upgrade_that_is_interrupted_is_taken_back(host: Host, service: Make)
     assert host.read(f"/etc/serve/{one.name}.yaml") == before
     host.until(one.name, ActiveState="active")
     assert "/vllm-0.31.0-cuda/" in host.run("cat", f"/proc/{one.engine()}/cmdline").stdout
+
+
+def test_an_upgrade_whose_reader_goes_away_is_taken_back(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--engine", "vllm@0.32.0").returncode == 0
+    before = host.read(f"/etc/serve/{one.name}.yaml")
+    program = f"{sys.executable} -m launcher service upgrade {one.name} --engine vllm@0.33.0"
+    host.run("sh", "-c", f"{program} 2>/dev/null | head -c 1")
+    host.until(one.name, ActiveState="active")
+    assert host.read(f"/etc/serve/{one.name}.yaml") == before
+    assert host.run("test", "-e", f"/etc/serve/{one.name}.yaml.previous").returncode != 0  # as before, too
+
+
+def test_an_upgrade_that_cannot_be_written_or_has_no_key_stops_nothing(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--engine", "vllm@0.32.0", "--api-key", "auto").returncode == 0
+    pid = host.show(one.name)["MainPID"]
+    host.run("sh", "-c", "mount --bind /etc/serve /etc/serve && mount -o remount,bind,ro /etc/serve")
+    full = host.serve("service", "upgrade", one.name, "--engine", "vllm@0.31.0")
+    host.run("umount", "/etc/serve")
+    host.run("mv", f"/etc/serve/{one.name}.key", "/etc/serve/aside")
+    no_key = host.serve("service", "upgrade", one.name, "--engine", "vllm@0.31.0")
+    host.run("mv", "/etc/serve/aside", f"/etc/serve/{one.name}.key")
+    assert (full.returncode, "cannot be written" in full.stderr) == (1, True), full.stderr
+    assert (no_key.returncode, f"/etc/serve/{one.name}.key: the file of the API key is missing" in no_key.stderr) == (
+        2,
+        True,
+    )
+    assert host.show(one.name)["MainPID"] == pid
+
+
+def test_what_is_served_already_but_not_as_the_files_say_is_an_upgrade(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install("--engine", "vllm@0.31.0").returncode == 0
+    host.run("sed", "-i", "s/0.31.0/0.32.0/", f"/etc/serve/{one.name}.yaml")
+    done = host.serve("service", "upgrade", one.name, "--engine", "vllm@0.32.0")
+    assert (done.returncode, "nothing to change" in done.stdout) == (0, False), done.stderr
+    assert "/vllm-0.32.0-cuda/" in host.run("cat", f"/proc/{one.engine()}/cmdline").stdout
+
+
+def test_a_file_that_was_edited_is_served_with_what_it_needs(host: Host, service: Make) -> None:
+    one = service()
+    assert one.install().returncode == 0
+    host.run("sh", "-c", f"mkdir -p /root/models && cp -r {HOME}/data/models/demo-1 /root/models/{one.name}")
+    host.run("sed", "-i", f"s|^model: .*|model: /root/models/{one.name}|", f"/etc/serve/{one.name}.yaml")
+    done = host.serve("service", "restart", one.name)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (
+        0, f"changed: /etc/systemd/system/serve@{one.name}.service.d/deployment.conf"
+    ), done.stderr  # fmt: skip
+    assert f"/root/models/{one.name}" in host.run("cat", f"/proc/{one.engine()}/cmdline").stdout.split("\0")
+    host.run("rm", "-r", f"/root/models/{one.name}")
+
+
+def test_an_installation_joins_a_load_and_does_not_sit_through_crashes(host: Host, service: Make) -> None:
+    one, broken = service("-loads"), service("-crashes")
+    install = [sys.executable, "-m", "launcher", "service", "install", one.name, "demo", "--engine", "vllm@0.32.0"]
+    install += ["--port", str(one.port), "--set", "env.FAKE_START_S=8"]
+    host.run("timeout", "--signal=INT", "4", *install)
+    pid = host.show(one.name)["MainPID"]
+    assert host.run(*install).returncode == 0
+    assert host.show(one.name)["MainPID"] == pid
+    assert broken.install().returncode == 0
+    crashed = broken.install(exit=3)
+    assert crashed.returncode == 1
+    back = f"cp /etc/serve/{broken.name}.yaml.previous /etc/serve/{broken.name}.yaml && serve service restart"
+    assert back in crashed.stderr
+    assert "has failed (exit-code), and systemd starts it again" in crashed.stderr
+    assert "RuntimeError: the fake engine was told to fail" in crashed.stderr
+    row = next(each for each in host.serve("service", "list").stdout.splitlines() if each.startswith(broken.name))
+    assert "it ended (exit-code) and is started again" in row or "starting" in row
 
 
 def test_a_server_is_not_stopped_for_what_would_not_serve(host: Host, service: Make, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def test_a_user_has_services_without_root(user: Program) -> None:
     again = user(*program, "install", "one", "--user", *words)
     assert again.stdout.startswith("nothing to change\n")
     assert user(*program, "restart", "one", "--user").returncode == 0
+    assert "sudo loginctl enable-linger" in done.stdout
     gone = user(*program, "uninstall", "one", "--user")
     assert gone.returncode == 0, gone.stderr
     assert user("find", f"{OWN}/.config", "-name", "*serve*").stdout == ""
