@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# Exit codes. 1: something ran and failed. 2: asked for something impossible; nothing was started, nothing written.
+# Exit codes. 1: something ran and failed, or may go another time. 2: asked for something impossible; nothing was
+# started, nothing written.
 FAILED = 1
 USAGE = 2
 INCURABLE = 78  # EX_CONFIG of sysexits.h: it failed, and another start would end the same way; systemd tries none

@@ -87,7 +87,7 @@ def test_the_main_job(home: Path) -> None:
         assert all(checks.values())
 
         second = serve("launch", "demo", "--name", "second", "--port", str(port))
-        assert second.returncode == 2
+        assert second.returncode == 1
         assert f"port {port} of 127.0.0.1 is in use" in second.stderr
 
         server.send_signal(signal.SIGINT)
