@@ -360,6 +360,20 @@ def test_gpus_of_one_node_get_its_memory_and_processors(host: Host, service: Mak
     assert f"Cpus_allowed_list:\t{near}\n" in engine
 
 
+def test_the_device_files_of_gpus_are_made_before_a_start(host: Host, service: Make, tmp_path: Path) -> None:
+    one = service()
+    assert one.install("--no-start").returncode == 0
+    program, called = tmp_path / "nvidia-modprobe", tmp_path / "called"
+    program.write_text(f'#!/bin/sh\nsystemctl is-active serve@{one.name} >>{called}\necho "$@" >>{called}\n')
+    program.chmod(0o755)
+    folder = "/etc/systemd/system/serve-nvidia.service.d"
+    text = f"[Service]\nEnvironment=PATH={tmp_path}:/usr/bin:/bin"
+    host.run("sh", "-c", f"mkdir {folder}; echo '{text}' >{folder}/path.conf; systemctl daemon-reload")
+    assert host.serve("service", "start", one.name).returncode == 0
+    host.run("rm", "-r", folder)
+    assert called.read_text().splitlines()[:2] == ["inactive", "-u"]
+
+
 def test_it_starts_with_the_host_after_the_network(host: Host, service: Make) -> None:
     one = service()
     assert one.install("--no-start").returncode == 0
