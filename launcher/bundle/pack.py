@@ -137,7 +137,8 @@ def _python(version: str, folder: Path, echo: Echo) -> bool:
     try:
         packages.run(words, folder.parent, "fetching Python", lambda _line: None, packages.settings(os.environ))
     except ServeError as error:
-        echo(f"uv has no Python {version} to carry along: {error.what.splitlines()[-1].strip()}")
+        first, *rest = error.what.splitlines()
+        echo(f"uv has no Python {version} to carry along: {(rest or [first])[-1].strip().rstrip(':')}")
         shutil.rmtree(folder, ignore_errors=True)
         return False
     return True

@@ -127,6 +127,8 @@ def _refuse_not_installed(command: Command) -> None:
         fix = f"run: env SERVE_HOME={shlex.quote(home)} " if home else "run: "
         fix += f"serve engines install {command.target.release}"
         fix += " --device cpu" if command.target.device == "cpu" else ""
+        if command.target.device == "cuda" and not command.target.gpus:
+            fix = "this host has no GPU that it could use; without one: serve engines install vllm --device cpu"
         raise ServeError(f"{command.target.release.title} is not installed on this host", fix=fix)
 
 

@@ -154,7 +154,7 @@ def _refuse_other(known: Environment, path: Path, python: str | None, lock: Lock
         other = "it was made by another lock, or by none"
     if other:
         what = f"{known.release.title} for {known.device} is installed already, and {other}"
-        raise ServeError(what, where=str(path), fix=f"serve engines remove {known.release}, then install it again")
+        raise ServeError(what, where=str(path), fix=f"serve engines remove {known.release}, then the same again")
 
 
 def _refuse_no_python(build: Build, python: str | None) -> None:

@@ -114,12 +114,13 @@ def read(path: Path) -> Lock:
         with path.open(encoding="utf-8") as file:
             text = file.read(_BYTES)
     except (OSError, UnicodeDecodeError) as error:
-        raise ServeError(f"this lock cannot be read: {error}", where=str(path), fix="serve engines lock") from None
+        fix = "serve engines lock ENGINE makes one"
+        raise ServeError(f"this lock cannot be read: {error}", where=str(path), fix=fix) from None
     first, _, rest = text.partition("\n")
     head = _HEAD.fullmatch(first)
     if not head:
         what = "this is no lock: its first line does not say what it is for"
-        raise ServeError(what, where=str(path), fix="serve engines lock makes one")
+        raise ServeError(what, where=str(path), fix="serve engines lock ENGINE makes one")
     _refuse_addresses(rest, path)
     return Lock(Scope(**head.groupdict()), rest)
 
@@ -153,4 +154,4 @@ def _refuse_addresses(text: str, path: Path | None) -> None:
         if option or "://" in body or " @ " in body:
             place = f"{path}:{number}" if path else ""
             what = f"a lock holds packages with their hashes alone, not {body!r}"
-            raise ServeError(what, where=place, fix="serve engines lock makes one", code=FAILED)
+            raise ServeError(what, where=place, fix="serve engines lock ENGINE makes one", code=FAILED)

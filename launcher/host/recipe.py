@@ -98,7 +98,8 @@ def of(
         asked = replace(asked, origin=f"{asked.origin}, {place}", without=without, options=options)
     wanted = locks.scope(release, build.device, asked.distribution, chosen)
     if given and given.scope != wanted:
-        raise ServeError(f"the lock is of {given.scope}, not of {wanted}", where="--lock", fix="serve engines lock")
+        what = f"the lock is of {given.scope}, not of {wanted}"
+        raise ServeError(what, where="--lock", fix=f"serve engines lock {release}")
     return replace(asked, lock=given or (None if resolve else locks.shipped(wanted)))
 
 
