@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json as json_text
+import re
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -184,12 +186,20 @@ def rm(model: Reference, revision: Revision = None, source: Source = None, json:
 
 
 def _refuse_served(stored: Stored) -> None:
-    """An engine that is started again would find its model gone."""
+    """An engine that is started again would find its model gone: the one that it serves, a draft model, a tokenizer."""
     from launcher.run import instances  # noqa: PLC0415 - not needed for --help
 
     for each in instances.running():
-        if each.record and each.record.model in (stored.name, str(stored.place)):
+        if each.record and any(_names(word, stored) for word in (each.record.model, *each.record.argv)):
             raise ServeError(f"instance {each.name!r} serves {stored.name}", fix=f"serve stop {each.name}", code=FAILED)
+
+
+def _names(word: str, stored: Stored) -> bool:
+    """Whether a word of an engine's command line holds a model: it alone, after ``=``, in JSON, or a file below it."""
+    folders = {str(stored.place), str(stored.place.resolve())}
+    named = folders if stored.to else {stored.name, *folders}  # by a repository's name an engine looks into its cache
+    texts = {text for name in named for text in (name, json_text.dumps(name)[1:-1])}
+    return any(re.search(rf"(?<![\w./-]){re.escape(text)}(?![\w.-])", word) for text in texts)
 
 
 def _wait() -> None:

@@ -606,20 +606,38 @@ def test_a_removal_asks_which_copy(serve: Program, models: Callable[..., Result]
     assert models("rm", "org/model").code == 0
 
 
-def test_what_an_instance_serves_is_not_removed(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
-    ok(models("pull", "org/model", "--json"))
+SERVED = {
+    "its name": ("org/model",),
+    "its draft model": ("/other", "--speculative-config", '{"method": "eagle3", "model": "org/model"}'),
+    "an option's value": ("/other", "--speculative-draft-model-path=org/model"),
+    "its folder": ("{folder}",),
+    "a file of it": ("{folder}/config.json",),
+    "others": ("org/model2", "/x/org/model", "{folder}2", "an-org/model"),
+}
+
+
+@pytest.mark.parametrize(("case", "argv"), SERVED.items(), ids=SERVED.keys())
+def test_what_an_instance_serves_is_not_removed(
+    serve: Program, hub: Hub, models: Callable[..., Result], case: str, argv: tuple[str, ...]
+) -> None:
+    folder = ok(models("pull", "org/model", "--json"))[0]["folder"]
+    words = tuple(word.replace("{folder}", folder) for word in argv)
     code = (
         "import time; from launcher.run import instances; from launcher.run.record import Record\n"
         "with instances.claim('mine') as claim: "
-        "claim.record(Record('mine', state='serving', model='org/model')); print(1, flush=True); time.sleep(100)"
+        f"claim.record(Record('mine', state='serving', model={words[0]!r}, argv=('vllm', 'serve', *{words!r}))); "
+        "print(1, flush=True); time.sleep(100)"
     )
     variables = serve.environment(environment(hub, serve))
     with subprocess.Popen([sys.executable, "-c", code], env=variables, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "1\n"
-        refused = models("rm", "org/model")
+        result = models("rm", "org/model")
         process.kill()
-    assert (refused.code, "instance 'mine' serves org/model" in refused.err) == (1, True), refused.err
+    if case == "others":
+        assert result.code == 0, result.err
+    else:
+        assert (result.code, "instance 'mine' serves org/model" in result.err) == (1, True), result.err
 
 
 def test_where_is_the_current_revision(hub: Hub, models: Callable[..., Result]) -> None:
