@@ -281,9 +281,10 @@ def refusal(repository: str, revision: str | None, url: str, status: int, code: 
             fix="accept its terms on the model's page, then set HF_TOKEN to a token of yours",
         )
     if code == "RevisionNotFound":
-        return ServeError(
-            f"model {repository!r} has no revision {revision!r}", where=url, fix="leave out the revision for main"
-        )
+        what, fix = f"revision {revision!r}", "leave out the revision for main"
+        if not revision:
+            what, fix = "main branch", "name one of its revisions"
+        return ServeError(f"model {repository!r} has no {what}", where=url, fix=fix)
     if code == "EntryNotFound":
         return ServeError(
             f"model {repository!r} holds no config.json",

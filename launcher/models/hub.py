@@ -89,6 +89,18 @@ def answered(address: str, token: str, known: type[Exception], *odd: type[Except
         raise no_hub(address) from None
 
 
+def withheld(file: File | None, name: str, status: int | None, address: str) -> ServeError:
+    """The hub has a repository, and not what it lists of it."""
+    what = f"{file.path} of model {name!r}" if file else f"model {name!r}"
+    then = "does not hand it out" if file else "does not list its files"
+    return ServeError(
+        f"the hub tells of {what} and {then} (HTTP {status})",
+        where=address,
+        fix="try again later, or another mirror; if it stays so, tell the model's owner",
+        code=FAILED,
+    )
+
+
 def named(hub: str) -> Hub:
     """The hub of that name.
 

@@ -27,7 +27,7 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers, disable_progre
 from launcher.errors import FAILED, ServeError
 from launcher.files import write_whole
 from launcher.models.checkpoint import refusal
-from launcher.models.hub import HUGGINGFACE, Passing, Unreachable, answered
+from launcher.models.hub import HUGGINGFACE, Passing, Unreachable, answered, withheld
 from launcher.models.repository import BLOCK_BYTES, File, Repository
 
 PARTIAL = ".incomplete"
@@ -51,7 +51,7 @@ class HuggingFace:
     def look(self, name: str, revision: str | None) -> Repository:
         """See `Hub`; a gated repository is asked whether it lets us in."""
         with (
-            self._told(name, revision, whole_repository=True),
+            self._told(name, revision),
             answered(self.address, "HF_TOKEN", errors.HFValidationError, *ODD),
         ):
             about = self._api.model_info(name, revision=revision, timeout=LOOK_S)
@@ -69,7 +69,7 @@ class HuggingFace:
     def fetch(self, repository: Repository, file: File, to: Path | None, *, anew: bool = False) -> None:
         """See `Hub`."""
         place = self.place(repository, to) / file.path
-        with self._told(repository.name, repository.revision):
+        with self._told(repository.name, None, file):
             if file.chunked and not constants.HF_HUB_DISABLE_XET:
                 self._by_client(repository, file, place, to, anew=anew)
             elif to:
@@ -135,8 +135,8 @@ class HuggingFace:
             raise Passing(fault, altered=True)
 
     @contextlib.contextmanager
-    def _told(self, name: str, revision: str | None, *, whole_repository: bool = False) -> Iterator[None]:
-        """The client's errors as ours.
+    def _told(self, name: str, revision: str | None, file: File | None = None) -> Iterator[None]:
+        """The client's errors as ours: of a request for one file, or of the repository's own.
 
         A status of the repository's own requests is the hub's word on it. One in the middle of a transfer may be of a
         signed address that has expired, so it gets another try.
@@ -152,9 +152,11 @@ class HuggingFace:
             status, code = answer.status_code, answer.headers.get("x-error-code", "")
             if isinstance(error, errors.GatedRepoError):
                 code = "GatedRepo"
-            if status in BUSY or status >= SERVER_ERROR or not (whole_repository or code):
+            if status in BUSY or status >= SERVER_ERROR or (file and not code):
                 wait_s = answer.headers.get("retry-after", "")
                 raise Passing(f"HTTP {status}", wait_s=float(wait_s) if wait_s.isdecimal() else None) from None
+            if code == "EntryNotFound" or (code == "RevisionNotFound" and not revision):
+                raise withheld(file, name, status, self.address) from None
             raise refusal(name, revision, self.address, status, code) from None
         except errors.HFValidationError as error:
             raise ServeError(f"model {name!r} is no repository: {error}") from None

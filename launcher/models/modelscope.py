@@ -17,7 +17,7 @@ from modelscope_hub import HubApi, errors
 from modelscope_hub.config import HubConfig
 
 from launcher.errors import FAILED, ServeError
-from launcher.models.hub import MODELSCOPE, Passing, answered
+from launcher.models.hub import MODELSCOPE, Passing, answered, withheld
 from launcher.models.repository import File, Repository
 
 BRANCH = "master"
@@ -61,7 +61,7 @@ class ModelScope:
 
     def fetch(self, repository: Repository, file: File, to: Path | None, *, anew: bool = False) -> None:
         """See `Hub`."""
-        with self._told(repository.name, repository.revision):
+        with self._told(repository.name, None, file):
             self._api.download_file(
                 repository.name,
                 "model",
@@ -84,10 +84,12 @@ class ModelScope:
         """See `Hub`: partial files lie under their names, so none is left."""
 
     @contextlib.contextmanager
-    def _told(self, name: str, revision: str | None) -> Iterator[None]:
+    def _told(self, name: str, revision: str | None, file: File | None = None) -> Iterator[None]:
         try:
             yield
-        except errors.NotExistError:
+        except errors.NotExistError as error:
+            if file:
+                raise withheld(file, name, error.status_code, self.address) from None
             what = f"revision {revision!r} or no model {name!r}" if revision else f"model {name!r}"
             raise ServeError(
                 f"ModelScope has no {what} that is open to you",

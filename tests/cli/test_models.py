@@ -238,6 +238,26 @@ def test_who_may_have_it(hub: Hub, models: Callable[..., Result], source: str) -
     assert hub.sent("") == sum(map(len, NEEDED.values()))
 
 
+@BOTH
+@pytest.mark.parametrize("code", ["EntryNotFound", "RevisionNotFound"])
+@pytest.mark.parametrize("name", ["tokenizer", "00001"])
+def test_a_file_that_is_listed_and_not_handed_out_is_named(
+    hub: Hub, models: Callable[..., Result], source: str, code: str, name: str
+) -> None:
+    told = {"X-Error-Code": code}
+    hub.faults = [Fault("status", f"(resolve|FilePath=).*{name}", times=10**6, status=404, headers=told)]
+    result = models("pull", "org/model", "--source", source)
+    path = next(path for path in NEEDED if name in path)
+    assert f"the hub tells of {path} of model 'org/model' and does not hand it out (HTTP 404)" in result.err
+    assert (result.code, "config.json" in result.err, "revision" in result.err) == (1, False, False), result.err
+
+
+def test_a_repository_that_does_not_list_its_files(hub: Hub, models: Callable[..., Result]) -> None:
+    hub.faults = [Fault("status", "/tree/", times=9, status=404, headers={"X-Error-Code": "RevisionNotFound"})]
+    result = models("pull", "org/model")
+    assert (result.code, "'org/model' and does not list its files" in result.err) == (1, True), result.err
+
+
 def test_revision(models: Callable[..., Result]) -> None:
     row = ok(models("pull", "org/model", "--revision", COMMIT, "--json"))[0]
     assert (row["commit"], Path(row["folder"]).name) == (COMMIT, COMMIT)
