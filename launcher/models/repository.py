@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from launcher.errors import FAILED, ServeError
+from launcher.files import naming
 
 HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 BLOCK_BYTES = 4 * 2**20
@@ -78,7 +79,7 @@ class File:
             watch: told how many bytes were read, block after block.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: it cannot be read; the error names the file.
         """
         try:
             size_bytes = path.stat().st_size
@@ -87,7 +88,7 @@ class File:
         if size_bytes != self.size_bytes:
             return f"has {size_bytes:,} of {self.size_bytes:,} bytes"
         content = self.hash()
-        with path.open("rb") as file:
+        with naming(path), path.open("rb") as file:
             while block := file.read(BLOCK_BYTES):
                 content.update(block)
                 watch(len(block))

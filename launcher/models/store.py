@@ -16,7 +16,7 @@ from pathlib import Path
 
 from launcher import settings
 from launcher.errors import FAILED, ServeError, nearest
-from launcher.files import write_whole
+from launcher.files import naming, write_whole
 from launcher.models import checkpoint, complete
 from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES
 from launcher.models.repository import Repository
@@ -93,7 +93,8 @@ def alone(place: Path, to: Path | None, waiting: Callable[[], None]) -> Iterator
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with naming(path):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 waiting()
                 continue

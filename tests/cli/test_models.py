@@ -423,6 +423,41 @@ def test_a_full_disk_is_told_with_its_file(serve: Program, hub: Hub) -> None:
     assert (done.returncode, "model-00001.safetensors: File too large" in done.stderr) == (1, True), done.stderr
 
 
+def test_a_full_disk_below_our_own_folder_is_told_with_its_file(serve: Program, hub: Hub) -> None:
+    (serve.home / "data").mkdir()
+    script = 'mount -t tmpfs -o size=4k t "$SERVE_HOME/data"; echo x > "$SERVE_HOME/data/filler"; exec "$@"'
+    words = [
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        *serve.argv("models", "pull", "org/model"),
+    ]
+    variables = serve.environment(environment(hub, serve))
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    told = done.stderr.splitlines()[-2:]
+    assert (done.returncode, ".json: No space left on device" in told[0]) == (1, True), done.stderr
+    assert told[0].startswith(f"serve: {serve.home}/data/models/pulled/")
+    assert told[1] == "  -> free some space there, or let SERVE_HOME name another folder on a disk that has some"
+
+
+def test_a_folder_of_another_user_is_told_with_its_owner(serve: Program, hub: Hub) -> None:
+    folder = serve.folder / "theirs"
+    folder.mkdir()
+    if not os.geteuid():
+        os.chown(folder, 65534, 65534)
+    folder.chmod(0o555)
+    limited = [] if os.geteuid() else ["setpriv", "--bounding-set=-all"]  # root without its privileges
+    words = [*limited, *serve.argv("models", "pull", "org/model", "--to", str(folder / "new"))]
+    variables = serve.environment(environment(hub, serve))
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    told = done.stderr.splitlines()[-1]
+    assert (done.returncode, f"may not use it: {folder} belongs to {folder.owner()}" in told) == (2, True), done.stderr
+
+
 @pytest.mark.parametrize("words", [("--to", "here"), ("--source", "modelscope")])
 def test_a_file_of_the_same_size_that_was_uploaded_anew_is_fetched(
     hub: Hub, models: Callable[..., Result], words: tuple[str, ...]
