@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -101,12 +102,21 @@ def withheld(file: File | None, name: str, status: int | None, address: str) -> 
     )
 
 
+def quieten() -> None:
+    """Before the first client is imported, which reads these then: their bars and logs would lie between our lines.
+
+    Not where this module is imported: an engine would inherit them.
+    """
+    os.environ.update(TQDM_DISABLE="1", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_VERBOSITY="critical")
+
+
 def named(hub: str) -> Hub:
     """The hub of that name.
 
     Raises:
         ServeError: its client is not installed.
     """
+    quieten()
     if hub == HUGGINGFACE:
         from launcher.models.huggingface import HuggingFace  # noqa: PLC0415 - half a second, for transfers alone
 

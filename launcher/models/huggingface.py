@@ -10,7 +10,6 @@ links to them in `snapshots`, a branch's commit in `refs`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ import httpx2
 from huggingface_hub import HfApi, constants, errors
 from huggingface_hub.file_download import hf_hub_download, hf_hub_url, http_get
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import WeakFileLock, build_hf_headers, disable_progress_bars
+from huggingface_hub.utils import WeakFileLock, build_hf_headers
 
 from launcher.errors import FAILED, ServeError
 from launcher.files import write_whole
@@ -42,9 +41,7 @@ class HuggingFace:
     """See `launcher.models.hub.Hub`."""
 
     def __init__(self) -> None:
-        """The client's own bars and warnings are kept quiet: what goes on is told by us."""
-        disable_progress_bars()
-        logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+        """With the address and the token that the client finds."""
         self.address = constants.ENDPOINT
         self._api = HfApi()
 

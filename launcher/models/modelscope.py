@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import requests
-
-# Its bars would be drawn between our lines; tqdm reads the variable when it is imported.
-os.environ.setdefault("TQDM_DISABLE", "1")
-
 from modelscope_hub import HubApi, errors
 from modelscope_hub.config import HubConfig
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
@@ -18,7 +19,7 @@ from launcher import settings
 from launcher.errors import FAILED, ServeError, nearest
 from launcher.files import naming, write_whole
 from launcher.models import checkpoint, complete
-from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES
+from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES, quieten
 from launcher.models.repository import Repository
 
 SNAPSHOTS = "models--*/snapshots/*"
@@ -159,8 +160,12 @@ def remove(stored: Stored) -> None:
     Of a folder that the user named, only what belongs to the model.
 
     Raises:
-        OSError: it cannot be removed.
+        OSError: it cannot be removed; if this user may not change one of the folders, nothing was.
     """
+    for folder in _emptied(stored):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            code = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(code, os.strerror(code), str(folder))
     if stored.to is None:
         _remove_cached(stored)
     else:
@@ -172,10 +177,24 @@ def remove(stored: Stored) -> None:
     _record(stored.place).unlink(missing_ok=True)
 
 
+def _emptied(stored: Stored) -> Iterator[Path]:
+    """The folders that a removal takes something out of."""
+    if stored.to:
+        files = [stored.place / file.path for file in stored.repository.files] if stored.repository else []
+        yield from {path.parent for path in files if os.path.lexists(path)}
+        return
+    home = stored.place.parent.parent if stored.hub == HUGGINGFACE else stored.place
+    if not any(each != stored.place for each in home.glob("snapshots/*")):
+        yield home.parent
+    for folder, _, _ in os.walk(home):
+        yield Path(folder)
+
+
 def _remove_cached(stored: Stored) -> None:
     """Hugging Face's client knows which contents other revisions and repositories share with this one."""
     home = stored.place.parent.parent
     if stored.hub == HUGGINGFACE:
+        quieten()
         from huggingface_hub import scan_cache_dir  # noqa: PLC0415 - half a second, to remove alone
 
         found = scan_cache_dir(checkpoint.cache())
@@ -184,11 +203,16 @@ def _remove_cached(stored: Stored) -> None:
         for file in stored.repository.files if stored.repository else ():
             for left in (home / "blobs").glob(f"{file.name}.*"):  # of a pull that was broken off
                 left.unlink(missing_ok=True)
-    if stored.place.is_dir():
-        shutil.rmtree(stored.place)
-    if stored.hub == HUGGINGFACE and home.is_dir() and not any(home.glob("snapshots/*")):
-        shutil.rmtree(home)
+    _remove_tree(stored.place)
+    if stored.hub == HUGGINGFACE and not any(home.glob("snapshots/*")):
+        _remove_tree(home)
     _remove_empty(stored.place.parent, home.parent)
+
+
+def _remove_tree(folder: Path) -> None:
+    if folder.is_dir():
+        with naming(folder):  # rmtree names files as the folder sees them that they are in
+            shutil.rmtree(folder)
 
 
 def _remove_empty(folder: Path, stop: Path) -> None:

@@ -695,6 +695,30 @@ def test_what_an_instance_serves_is_not_removed(
         assert (result.code, "instance 'mine' serves org/model" in result.err) == (1, True), result.err
 
 
+@BOTH
+@pytest.mark.parametrize("to", [False, True])
+def test_what_another_user_has_is_not_half_removed(
+    serve: Program, hub: Hub, models: Callable[..., Result], source: str, to: bool
+) -> None:
+    words = ("pull", "org/model", "--source", source, *(("--to", "here") if to else ()), "--json")
+    folder = Path(ok(models(*words))[0]["folder"])
+    closed = folder if to or source == "modelscope" else folder.parent.parent / "blobs"
+    closed.chmod(0o555)
+    if not os.geteuid():
+        os.chown(closed, 65534, 65534)
+    limited = [] if os.geteuid() else ["setpriv", "--bounding-set=-all"]  # root without its privileges
+    argv = [*limited, *serve.argv("models", "rm", "org/model")]
+    variables = serve.environment(environment(hub, serve))
+    done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    first, second = done.stderr.splitlines()
+    assert (done.returncode, first) == (2, f"serve: {closed}: Permission denied")
+    assert f"may not use it: {closed} belongs to {closed.owner()}" in second
+    complete(folder)
+    closed.chmod(0o755)
+    assert models("rm", "org/model").code == 0
+    assert not (folder / "config.json").exists()
+
+
 def test_where_is_the_current_revision(hub: Hub, models: Callable[..., Result]) -> None:
     for commit in ("e" * 40, "a" * 40, "c" * 40):
         hub.repositories["org/model"].commit = commit
