@@ -16,6 +16,8 @@ from launcher.models.repository import File, Repository
 HUGGINGFACE, MODELSCOPE = "huggingface", "modelscope"
 TITLES = {HUGGINGFACE: "Hugging Face", MODELSCOPE: "ModelScope"}
 
+LONGEST_S = 1e9  # whatever a hub asks: an integer may be larger than any float
+
 
 class Passing(Exception):  # noqa: N818 - it is no error yet: another try may go well
     """A failure that another try may not meet: a broken connection, a busy hub, bytes that arrived altered.
@@ -30,7 +32,7 @@ class Passing(Exception):  # noqa: N818 - it is no error yet: another try may go
         """See the class."""
         super().__init__(what)
         self.what = what
-        self.wait_s = wait_s
+        self.wait_s = None if wait_s is None else max(0.0, float(min(wait_s, LONGEST_S)))
         self.altered = altered
 
 
@@ -86,6 +88,9 @@ def answered(address: str, token: str, known: type[Exception], *odd: type[Except
         raise
     except UnicodeEncodeError:
         raise bad_token(token) from None
+    except ServeError as error:
+        error.where = error.where or address  # a listing that no repository can have
+        raise
     except stumbled:
         raise no_hub(address) from None
 

@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 import filelock
 import httpx2
-from huggingface_hub import HfApi, constants, errors
+from huggingface_hub import HfApi, constants, errors, get_session
 from huggingface_hub.file_download import hf_hub_download, hf_hub_url, http_get
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import WeakFileLock, build_hf_headers
@@ -138,6 +138,7 @@ class HuggingFace:
         A status of the repository's own requests is the hub's word on it. One in the middle of a transfer may be of a
         signed address that has expired, so it gets another try.
         """
+        _heed_waits()
         try:
             yield
         except errors.OfflineModeIsEnabled:
@@ -150,8 +151,7 @@ class HuggingFace:
             if isinstance(error, errors.GatedRepoError):
                 code = "GatedRepo"
             if status in BUSY or status >= SERVER_ERROR or (file and not code):
-                wait_s = answer.headers.get("retry-after", "")
-                raise Passing(f"HTTP {status}", wait_s=float(wait_s) if wait_s.isdecimal() else None) from None
+                raise Passing(f"HTTP {status}") from None
             if code == "EntryNotFound" or (code == "RevisionNotFound" and not revision):
                 raise withheld(file, name, status, self.address) from None
             raise refusal(name, revision, self.address, status, code) from None
@@ -163,6 +163,19 @@ class HuggingFace:
             if error.errno:  # a full disk, a folder that may not be written
                 raise
             raise Passing(str(error).split("\n", maxsplit=1)[0]) from None  # fewer bytes came than were announced
+
+
+def _heed_waits() -> None:
+    hooks = get_session().event_hooks["response"]
+    if _asked_to_wait not in hooks:  # the client makes another session after a connection that failed
+        hooks.append(_asked_to_wait)
+
+
+def _asked_to_wait(response: httpx2.Response) -> None:
+    """A hub that says when to come back is obeyed by us, who tell of it: the client would wait, however long."""
+    status, wait_s = response.status_code, response.headers.get("retry-after", "")
+    if (status in BUSY or status >= SERVER_ERROR) and wait_s.isdecimal():
+        raise Passing(f"HTTP {status}", wait_s=float(wait_s))
 
 
 class Checked:

@@ -41,7 +41,7 @@ class ModelScope:
             if address != self.address:  # its other site has it
                 self._api, self.address = HubApi(endpoint=address), address
             listed = self._api.list_repo_files(name, "model", revision=branch)
-        files = tuple(File(each.path, each.size, each.sha256) for each in listed if not each.is_dir)
+            files = tuple(File(each.path, each.size, each.sha256) for each in listed if not each.is_dir)
         return Repository(MODELSCOPE, name, branch, branch, files)
 
     def place(self, repository: Repository, to: Path | None) -> Path:

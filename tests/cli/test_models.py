@@ -392,7 +392,7 @@ BROKEN = {
 @pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN.keys())
 def test_what_no_client_expects_ends_with_an_error(serve: Program, hub: Hub, fault: Fault) -> None:
     hub.faults = [Fault(**vars(fault))]
-    code = "import launcher.models.pull as p; p.LONGEST_WAIT_S = 0; from launcher.cli.app import main; main()"
+    code = "import launcher.models.persist as p; p.LONGEST_WAIT_S = 0; from launcher.cli.app import main; main()"
     words = [sys.executable, "-c", code, "models", "pull", "org/model"]
     variables = serve.environment(environment(hub, serve))
     done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
@@ -601,6 +601,38 @@ def test_what_does_not_answer_as_a_hub(hub: Hub, models: Callable[..., Result], 
         assert (result.code, "holds no files" in result.err) == (2, True), result.err
     else:
         assert (result.code, f"{hub.address}: does not answer as a hub does" in result.err) == (1, True), result.err
+
+
+WAITS = {
+    "an hour": ("huggingface", "/tree/", "3600", "60 minutes"),
+    "of a file": ("huggingface", BIG, "3600", "60 minutes"),
+    "an age": ("huggingface", BIG, "9" * 400, "16,666,667 minutes"),
+    # its client waits for a file a minute at most, whatever it is told
+    "ModelScope": ("modelscope", "/repo/files", "9" * 20, "360 minutes"),
+}
+
+
+@pytest.mark.parametrize(("source", "path", "asked", "told"), WAITS.values(), ids=WAITS.keys())
+def test_a_hub_that_wants_to_be_left_in_peace(
+    hub: Hub, models: Callable[..., Result], source: str, path: str, asked: str, told: str
+) -> None:
+    hub.faults = [Fault("status", path, times=10**6, status=429, retry_after=asked)]
+    result = models("pull", "org/model", "--source", source)
+    assert (result.code, f"asks to be left in peace for {told}" in result.err) == (1, True), result.err
+
+
+@BOTH
+@pytest.mark.parametrize("size", [None, -5, "5", 10**400, True], ids=lambda size: str(size)[:5])
+def test_sizes_that_are_none(hub: Hub, models: Callable[..., Result], source: str, size: object) -> None:
+    entry = {"type": "file", "path": "config.json", "size": size, "oid": "0" * 40}
+    listed = {"Path": "config.json", "Size": size, "Type": "blob", "Revision": COMMIT}
+    if source == "huggingface":
+        hub.faults = [Fault("status", "/tree/", times=9, status=200, body=json.dumps([entry]))]
+    else:
+        body = json.dumps({"Code": 200, "Data": {"Files": [listed]}})
+        hub.faults = [Fault("status", "/repo/files", times=9, status=200, body=body)]
+    result = models("pull", "org/model", "--source", source)
+    assert (result.code, result.err.splitlines()[-2].startswith(f"serve: {hub.address}: ")) == (1, True), result.err
 
 
 @BOTH
