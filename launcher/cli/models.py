@@ -30,7 +30,7 @@ def pull(
         typer.Option(
             "--source",
             metavar="HUB",
-            help="huggingface (unless given), modelscope, or auto: the second where the first has it not.",
+            help="huggingface (unless given), modelscope, or auto: the second where the first does not give it.",
         ),
     ] = None,
     revision: Revision = None,
@@ -78,8 +78,10 @@ def pull(
             fetched = (
                 pulling.gigabytes(pulled.fetched_bytes) + " fetched" if pulled.fetched_bytes else "nothing to fetch"
             )
-            state = "all that the hub has" if pulled.lacks else "complete"
-            print(f"{show.line(name)} is {state}, {fetched}: {show.line(str(pulled.place))}")
+            state = " is all that the hub has" if pulled.lacks else " is complete"
+            if pulled.repository.part:
+                state = f": the {len(pulled.repository.files)} files asked for are there"
+            print(f"{show.line(name)}{state}, {fetched}: {show.line(str(pulled.place))}")
             if pulled.repository.hub == MODELSCOPE and not to:
                 print(f"  an engine finds it there: serve launch {show.line(name)} --source modelscope")
     if json:
@@ -112,7 +114,7 @@ def list_(json: Json = False) -> None:
 
 @app.command()
 def where(model: Reference, revision: Revision = None, source: Source = None, json: Json = False) -> None:
-    """Print the folder that holds a model, if all of it is there."""
+    """Print the folder that holds a model, if all that was pulled of it is there; with --include that was a part."""
     stored = _one(model, revision, source)
     if missing := stored.missing:
         raise _incomplete(stored, missing)
@@ -230,9 +232,12 @@ def _row(stored: Stored) -> dict[str, Any]:
         "folder": str(stored.place),
         "size_bytes": stored.size_bytes,
         "missing": list(stored.missing),
+        "part": stored.part,
         "pulled": stored.repository is not None,
     }
 
 
 def _state(row: dict[str, Any]) -> str:
-    return f"{len(row['missing'])} missing" if row["missing"] else "complete"
+    if row["missing"]:
+        return f"{len(row['missing'])} missing"
+    return "part" if row["part"] else "complete"

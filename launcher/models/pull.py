@@ -112,7 +112,7 @@ def _find(wanted: Wanted, observer: Observer) -> Found | Pulled:
             raise
         observer.note(f"{error.what}; what was pulled before is complete")
         return known
-    repository = replace(everything, files=needed(everything.files, wanted.include))
+    repository = replace(everything, files=needed(everything.files, wanted.include), part=bool(wanted.include))
     if not repository.files:
         raise ServeError(f"model {wanted.name!r} holds no files", where=hub.address, fix="check the spelling")
     left_out = len(everything.files) - len(repository.files)
@@ -167,9 +167,14 @@ def _refuse_another(repository: Repository, to: Path, before: Repository | None)
 
 
 def _with(repository: Repository, everything: Repository, before: Repository | None) -> Repository:
-    """With what earlier pulls brought and the hub still lists: a pull of some files takes none away."""
-    known = set(before.files) - set(repository.files) if before else ()
-    return replace(repository, files=(*repository.files, *(file for file in everything.files if file in known)))
+    """With what earlier pulls brought and the hub still lists: a pull of some files takes none away.
+
+    What was whole stays so, if the hub still lists all of it.
+    """
+    known = set(before.files) - set(repository.files) if before else set()
+    files = (*repository.files, *(file for file in everything.files if file in known))
+    whole = before is not None and not before.part and set(before.files) <= set(files)
+    return replace(repository, files=files, part=repository.part and not whole)
 
 
 def _right(file: File, path: Path, before: Repository | None) -> bool:
@@ -190,7 +195,7 @@ def _complete(wanted: Wanted) -> Pulled | None:
         known = each.repository
         if known and (known.name, each.to) == (wanted.name, wanted.to) and wanted.source in ("auto", known.hub):
             same = wanted.revision in (None, known.revision, known.commit) and not wanted.include
-            if same and not each.missing:
+            if same and not each.missing and not known.part:
                 return Pulled(known, each.place, 0)
     return None
 
@@ -199,17 +204,21 @@ def look(wanted: Wanted, observer: Observer) -> tuple[Hub, Repository]:
     """The hub that has a repository, and what it says of it.
 
     Raises:
-        ServeError: see `pull`.
+        ServeError: see `pull`; an Unreachable where a hub does not answer and what an earlier pull brought will do.
     """
     if wanted.source != "auto":
         return _look(wanted.source, wanted, observer)
     try:
         return _look(HUGGINGFACE, wanted, observer)
     except ServeError as error:
+        if isinstance(error, Unreachable) and _complete(wanted):
+            raise
         observer.note(f"{error.what}; asking {TITLES[MODELSCOPE]}")
         try:
             return _look(MODELSCOPE, wanted, observer)
         except ServeError as second:
+            if isinstance(second, Unreachable) and _complete(wanted):
+                raise
             raise ServeError.gather([error, second]) from None
 
 

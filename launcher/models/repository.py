@@ -126,6 +126,7 @@ class Repository:
         revision: the branch, tag or commit that was asked for.
         commit: what the revision is now, under which the hub's client keeps it.
         files: all of them, or those that are needed.
+        part: whether the user chose the files: there may be less than an engine needs.
     """
 
     hub: str
@@ -133,6 +134,7 @@ class Repository:
     revision: str
     commit: str
     files: tuple[File, ...]
+    part: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -150,4 +152,4 @@ class Repository:
         texts = [record[key] for key in ("hub", "name", "revision", "commit")]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError
-        return cls(texts[0], texts[1], texts[2], texts[3], files)
+        return cls(texts[0], texts[1], texts[2], texts[3], files, record.get("part") is True)

@@ -54,6 +54,11 @@ class Stored:
         return tuple(file.path for file in self.repository.files if not file.fits(self.place / file.path))
 
     @property
+    def part(self) -> bool:
+        """Whether only files that the user chose were pulled."""
+        return self.repository is not None and self.repository.part
+
+    @property
     def size_bytes(self) -> int:
         """Of the files that are there."""
         if self.repository is None:
@@ -151,7 +156,7 @@ def rank(stored: Stored) -> tuple[bool, bool, bool, float]:
     except (OSError, ValueError):
         commit = ""
     newest_s = (record if record.exists() else stored.place).stat().st_mtime
-    return bool(stored.missing), commit != stored.commit, stored.repository is None, -newest_s
+    return bool(stored.missing) or stored.part, commit != stored.commit, stored.repository is None, -newest_s
 
 
 def remove(stored: Stored) -> None:

@@ -23,7 +23,7 @@ class Wanted:
     Attributes:
         name: a repository id.
         revision: a branch, tag or commit; the hub's main branch unless given.
-        source: ``huggingface``, ``modelscope``, or ``auto``: the one, and the other where the one has not got it.
+        source: ``huggingface``, ``modelscope``, or ``auto``: the one, and the other where the one does not give it.
         include: patterns of file names that decide instead of what engines need.
         to: a folder in place of the cache.
     """

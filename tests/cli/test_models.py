@@ -168,6 +168,23 @@ def test_include(models: Callable[..., Result]) -> None:
     assert (nothing.code, "no file of the repository is named '*.onnx'" in nothing.err) == (2, True)
 
 
+def test_a_part_is_no_whole_until_all_is_pulled(hub: Hub, models: Callable[..., Result]) -> None:
+    some = models("pull", "org/model", "--include", "*.json")
+    assert some.out.startswith("org/model: the 2 files asked for are there, "), some.out
+    assert " part " in models("list").out
+    where = models("where", "org/model")
+    assert (where.code, (Path(where.out.strip()) / "config.json").is_file()) == (0, True)
+    models("pull", "org/model", "--include", "tokenizer*")
+    assert ok(models("list", "--json"))[0]["part"]
+    hub.faults = [Fault("status", "", times=10**6, status=503)]
+    assert models("pull", "org/model").code == 1  # a part is not what is good enough
+    hub.faults.clear()
+    assert models("pull", "org/model").out.startswith("org/model is complete, ")
+    models("pull", "org/model", "--include", "*.json")
+    row = ok(models("list", "--json"))[0]
+    assert (row["part"], row["missing"]) == (False, [])
+
+
 FAULTS = {
     "dropped": [Fault("drop", BIG, after_bytes=12 * MB), Fault("drop", BIG, after_bytes=0)],
     "busy, and down": [
@@ -278,6 +295,16 @@ def test_the_other_hub_only_when_asked(hub: Hub, models: Callable[..., Result]) 
     assert models("pull", "org/private", **variables).code == 2
     result = models("pull", "org/private", "--source", "auto", "--json", **variables)
     assert (ok(result)[0]["hub"], result.err) == ("modelscope", "")  # and no bar of either client
+    hub.faults = [Fault("status", "^/(api/models/|org/)", times=10**6, status=503)]  # Hugging Face alone
+    assert ok(models("pull", "org/model", "--source", "auto", "--json"))[0]["hub"] == "modelscope"
+    hub.faults.clear()
+    assert models("rm", "org/model").code == 0
+    ok(models("pull", "org/model", "--json"))
+    hub.faults = [Fault("status", "^/(api/models/|org/)", times=10**6, status=503)]
+    hub.seen.clear()
+    row = ok(models("pull", "org/model", "--source", "auto", "--json"))[0]
+    assert (row["hub"], hub.sent("")) == ("huggingface", 0)  # what was pulled before is complete
+    hub.faults.clear()
     neither = models("pull", "org/nothing", "--source", "auto")
     assert (neither.code, "the hub has no model" in neither.err, "ModelScope has no" in neither.err) == (2, True, True)
 
