@@ -82,8 +82,9 @@ def pull(
             if pulled.repository.part:
                 state = f": the {len(pulled.repository.files)} files asked for are there"
             print(f"{show.line(name)}{state}, {fetched}: {show.line(str(pulled.place))}")
-            if pulled.repository.hub == MODELSCOPE and not to:
-                print(f"  an engine finds it there: serve launch {show.line(name)} --source modelscope")
+            if pulled.repository.hub == MODELSCOPE and not (pulled.lacks or pulled.repository.part):
+                # by its name an engine would find it with the package modelscope alone, which few have
+                print(f"  to serve it: serve launch {show.line(shlex.quote(str(pulled.place)))}")
     if json:
         show.as_json(rows)
     if lacking:
@@ -158,9 +159,8 @@ def verify(
     if json:
         show.as_json(reports)
     if wrong:
-        raise ServeError(
-            "some files are not what the hub lists", fix=f"serve models verify {model} --repair", code=FAILED
-        )
+        fix = f"serve models verify {shlex.quote(model)} --repair"
+        raise ServeError("some files are not what the hub lists", fix=fix, code=FAILED)
 
 
 @app.command()

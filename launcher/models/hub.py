@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +18,7 @@ from launcher.models.repository import File, Repository
 HUGGINGFACE, MODELSCOPE = "huggingface", "modelscope"
 TITLES = {HUGGINGFACE: "Hugging Face", MODELSCOPE: "ModelScope"}
 
+SOURCES = ("auto", HUGGINGFACE, MODELSCOPE)
 LONGEST_S = 1e9  # whatever a hub asks: an integer may be larger than any float
 
 
@@ -107,6 +110,16 @@ def withheld(file: File | None, name: str, status: int | None, address: str) -> 
     )
 
 
+def check_source(source: str | None) -> None:
+    """Refuses what --source cannot be.
+
+    Raises:
+        ServeError: it is no hub.
+    """
+    if source not in (None, *SOURCES):
+        raise ServeError(f"{source!r} is no hub", where="--source", fix=", ".join(SOURCES))
+
+
 def quieten() -> None:
     """Before the first client is imported, which reads these then: their bars and logs would lie between our lines.
 
@@ -127,10 +140,12 @@ def named(hub: str) -> Hub:
 
         return HuggingFace()
     if importlib.util.find_spec("modelscope_hub") is None:
+        # uv comes with serve: an environment that uv made for it has no pip
+        install = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, "modelscope-hub"]
         raise ServeError(
             "ModelScope's client is not installed beside serve",
             where="--source modelscope",
-            fix="pip install modelscope-hub, in the environment of serve",
+            fix=shlex.join(install),
             code=FAILED,
         )
     from launcher.models.modelscope import ModelScope  # noqa: PLC0415 - an extra, and slow to import

@@ -19,7 +19,7 @@ from launcher import settings
 from launcher.errors import FAILED, ServeError, nearest
 from launcher.files import naming, write_whole
 from launcher.models import checkpoint, complete
-from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES, quieten
+from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES, check_source, quieten
 from launcher.models.repository import Repository
 
 SNAPSHOTS = "models--*/snapshots/*"
@@ -127,23 +127,30 @@ def find(reference: str, revision: str | None = None, source: str | None = None)
     """The models that a reference means: a repository's name, or a folder.
 
     Raises:
-        ServeError: there is none.
+        ServeError: there is none, or the source is no hub.
     """
+    check_source(source)
     folder = settings.expanded(reference).resolve()
     models = every()
+    named = [each for each in models if each.name == reference or folder in (each.to, each.place.resolve())]
     found = [
         each
-        for each in models
-        if (each.name == reference or folder in (each.to, each.place.resolve()))
-        and (source in (None, "auto", each.hub))
+        for each in named
+        if source in (None, "auto", each.hub)
         and (revision is None or revision == each.commit or (each.repository and revision == each.repository.revision))
     ]
     if found:
         return found
-    if known := sorted({each.commit for each in models if each.name == reference}):
-        fix = f"there is {', '.join(known)}"
-    else:
-        fix = nearest(reference, [each.name for each in models]) or f"serve models pull {reference}"
+    if named:
+        asked = (f" at revision {revision!r}" if revision else "") + (
+            f" from {TITLES[source]}" if source in TITLES else ""
+        )
+        there = sorted({f"{each.commit} of {TITLES[each.hub]}" for each in named})
+        raise ServeError(
+            f"model {reference!r} is not on this host{asked}", fix=f"there is {', '.join(there)}", code=FAILED
+        )
+    way = f"serve models pull {reference}" if checkpoint.REPOSITORY.fullmatch(reference) else "see: serve models list"
+    fix = nearest(reference, [each.name for each in models]) or way
     raise ServeError(f"model {reference!r} is not on this host", fix=fix, code=FAILED)
 
 

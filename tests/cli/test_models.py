@@ -111,7 +111,7 @@ def test_pull_list_where_verify_remove(serve: Program, hub: Hub, models: Callabl
     assert hub.sent("") == size_bytes
     again = models("pull", "org/model", "--source", source)
     assert again.out.startswith(f"org/model is complete, nothing to fetch: {row['folder']}\n")
-    assert ("--source modelscope" in again.out) == (source == "modelscope")
+    assert (f"serve launch {row['folder']}\n" in again.out) == (source == "modelscope")
     assert hub.sent("") == size_bytes
     assert models("where", "org/model").out.strip() == row["folder"]
     listed = ok(models("list", "--json"))
@@ -279,7 +279,14 @@ def test_revision(models: Callable[..., Result]) -> None:
     row = ok(models("pull", "org/model", "--revision", COMMIT, "--json"))[0]
     assert (row["commit"], Path(row["folder"]).name) == (COMMIT, COMMIT)
     assert models("where", "org/model", "--revision", COMMIT).code == 0
-    assert models("where", "org/model", "--revision", "v9").code == 1
+    for command in ("where", "verify", "rm"):
+        other = models(command, "org/model", "--revision", "v9")
+        assert (other.code, "is not on this host at revision 'v9'" in other.err) == (1, True)
+        other = models(command, "org/model", "--source", "modelscope")
+        assert (other.code, "is not on this host from ModelScope" in other.err) == (1, True)
+        assert f"there is {COMMIT} of Hugging Face" in other.err
+        unknown = models(command, "org/model", "--source", "foo")
+        assert (unknown.code, "--source: 'foo' is no hub" in unknown.err) == (2, True)
 
 
 def test_no_room(hub: Hub, models: Callable[..., Result]) -> None:
@@ -790,6 +797,19 @@ def test_advice_for_a_folder_names_it(serve: Program, models: Callable[..., Resu
     ok(models("pull", "org/model", "--to", "my folder", "--json"))
     (serve.folder / "my folder" / "config.json").unlink()
     assert f"serve models pull org/model --to '{serve.folder / 'my folder'}'" in models("where", "my folder").err
+    assert "serve models verify 'my folder' --repair" in models("verify", "my folder").err
+    (serve.folder / "other").mkdir()
+    assert "see: serve models list" in models("where", "./other").err
+    assert "--to: names no folder" in models("pull", "org/model", "--to", "").err
+
+
+def test_a_launch_by_name_names_the_folder_of_a_pull(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    serve.holds_vllm()
+    ok(models("pull", "org/model", "--to", "my folder", "--json"))
+    away = environment(hub, serve) | {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    for more in ({}, {"HF_HUB_OFFLINE": "1"}):
+        refused = serve("launch", "org/model", environment=away | more)
+        assert f"serve launch '{serve.folder / 'my folder'}'" in refused.err, refused.err
 
 
 def test_verify_of_what_nobody_wrote_down(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
@@ -825,10 +845,11 @@ def test_references_that_are_none(models: Callable[..., Result], reference: str)
 
 
 def test_without_modelscope(serve: Program) -> None:
+    fix = f"{sys.executable} -m uv pip install --python {sys.executable} modelscope-hub"
     code = "import sys; sys.modules['modelscope_hub'] = None; from launcher.cli.app import main; main()"
     words = [sys.executable, "-c", code, "models", "pull", "a/b", "--source", "modelscope"]
     done = subprocess.run(words, env=serve.environment(), capture_output=True, text=True, check=False)
-    assert (done.returncode, "pip install modelscope-hub" in done.stderr) == (1, True), done.stderr
+    assert (done.returncode, f"-> {fix}\n" in done.stderr) == (1, True), done.stderr
 
 
 def test_a_terminal_gets_a_bar(serve: Program, hub: Hub) -> None:
