@@ -216,10 +216,16 @@ def _one(model: str, revision: str | None, source: str | None) -> Stored:
 
 
 def _incomplete(stored: Stored, missing: tuple[str, ...]) -> ServeError:
+    from launcher.models.hub import MODELSCOPE  # noqa: PLC0415 - not needed for --help
+
+    fix = f"serve models pull {stored.name}" + (" --source modelscope" if stored.hub == MODELSCOPE else "")
+    fix += f" --to {shlex.quote(str(stored.to))}" if stored.to else ""
+    if stored.part:  # a pull would bring the whole
+        fix = f"serve models verify {shlex.quote(str(stored.place))} --repair"
     return ServeError(
         f"model {stored.name!r} is not complete: {len(missing)} files are missing, such as {missing[0]}",
         where=str(stored.place),
-        fix=f"serve models pull {stored.name}" + (f" --to {shlex.quote(str(stored.to))}" if stored.to else ""),
+        fix=fix,
         code=FAILED,
     )
 

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -175,6 +176,10 @@ def test_a_part_is_no_whole_until_all_is_pulled(hub: Hub, models: Callable[..., 
     where = models("where", "org/model")
     assert (where.code, (Path(where.out.strip()) / "config.json").is_file()) == (0, True)
     models("pull", "org/model", "--include", "tokenizer*")
+    (Path(where.out.strip()) / "config.json").unlink()
+    mend = f"serve models verify {where.out.strip()} --repair"
+    assert mend in models("where", "org/model").err  # that brings the part alone
+    assert models(*shlex.split(mend)[2:]).code == 0
     assert ok(models("list", "--json"))[0]["part"]
     hub.faults = [Fault("status", "", times=10**6, status=503)]
     assert models("pull", "org/model").code == 1  # a part is not what is good enough
