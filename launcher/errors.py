@@ -73,7 +73,8 @@ def of_file(error: OSError, own: tuple[Path, ...]) -> ServeError:
     elif error.errno in (errno.ENOSPC, errno.EDQUOT):
         fix = f"free some space there, or {elsewhere} on a disk that has some"
     else:
-        fix = f"nothing can be written there: {elsewhere}" if error.errno == errno.EROFS else ""
+        why = {errno.EROFS: "nothing can be written there", errno.ENOTDIR: "one of the folders above it is a file"}
+        fix = f"{why[error.errno]}: {elsewhere}" if error.errno in why else ""
     return ServeError(str(error.strerror), where=str(path), fix=fix, code=2 if denied else FAILED)
 
 
