@@ -122,13 +122,13 @@ def _beside(repository: str) -> str:
 
 
 def _elsewhere(repository: str, revision: str | None) -> str:
-    """The folder of a model that was pulled, but not into the cache in which an engine looks: as advice."""
+    """The folder of a model that is here, but not where an engine looks for that name: as advice."""
     from launcher.models import store  # noqa: PLC0415 - it imports this module
 
     with contextlib.suppress(ServeError):
         for each in store.find(repository, revision):
             if not (each.missing or each.part):
-                return f"it was pulled into a folder: serve launch {shlex.quote(str(each.place))}"
+                return f"it is in a folder of this host: serve launch {shlex.quote(str(each.place))}"
     return ""
 
 
