@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 # Exit codes. 1: something ran and failed, or may go another time. 2: asked for something impossible; nothing was
 # started, nothing written.
 FAILED = 1
@@ -52,11 +56,39 @@ def nearest(word: str, words: list[str] | tuple[str, ...]) -> str:
     return f"did you mean {close[0]!r}?" if close else ""
 
 
-def of_file(error: OSError) -> ServeError:
-    """A folder or file of ours or the user's that cannot be used, which stands in the error as its file name."""
+def of_file(error: OSError, own: tuple[Path, ...]) -> ServeError:
+    """A folder or file that cannot be used, which stands in the error as its file name.
+
+    Args:
+        error: with a file name.
+        own: the folders of this program, which SERVE_HOME may put elsewhere.
+    """
+    path = Path(os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename))
+    ours = any(path.absolute().is_relative_to(each) for each in own)
+    elsewhere = "let SERVE_HOME name another folder" if ours else "choose another folder"
     denied = isinstance(error, (PermissionError, NotADirectoryError))
-    fix = f"see that {_user()} may use it; SERVE_HOME says where serve's own folders are" if denied else ""
-    return ServeError(str(error.strerror), where=str(error.filename), fix=fix, code=2 if denied else FAILED)
+    if denied and ours:
+        fix = f"see that {_user()} may use it; SERVE_HOME says where serve's own folders are"
+    elif isinstance(error, PermissionError):
+        fix = f"{_user()} may not use it: {_owned(path.absolute())}"
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        fix = f"free some space there, or {elsewhere} on a disk that has some"
+    else:
+        why = {errno.EROFS: "nothing can be written there", errno.ENOTDIR: "one of the folders above it is a file"}
+        fix = f"{why[error.errno]}: {elsewhere}" if error.errno in why else ""
+    return ServeError(str(error.strerror), where=str(path), fix=fix, code=2 if denied else FAILED)
+
+
+def _owned(path: Path) -> str:
+    """Whose a file is; of one that is not there or cannot be looked at, whose the nearest folder above it."""
+    for each in (path, *path.parents):
+        try:
+            return f"{each} belongs to {each.owner()}"
+        except KeyError:  # a user without a name
+            return f"{each} belongs to the user {each.stat().st_uid}"
+        except OSError:
+            continue
+    return "it belongs to another user"
 
 
 def _user() -> str:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 _NEW_FILE = 0o666  # what open() asks for; the umask takes away from it
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within, an OSError names this file: that of a write or a read names none, or a temporary one of ours."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def write_whole(path: Path, text: str, mode: int | None = None) -> None:
@@ -19,8 +31,13 @@ def write_whole(path: Path, text: str, mode: int | None = None) -> None:
         mode: who may read it, whatever the umask; as for any new file unless given.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; the error names the file.
     """
+    with naming(path):
+        _write_whole(path, text, mode)
+
+
+def _write_whole(path: Path, text: str, mode: int | None) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

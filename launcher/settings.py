@@ -33,6 +33,11 @@ def state_folder() -> Path:
     return _folder("XDG_STATE_HOME", ".local/state", "state")
 
 
+def own_folders() -> tuple[Path, Path]:
+    """All that this program keeps lies below these."""
+    return data_folder().absolute(), state_folder().absolute()
+
+
 def key_file(name: str) -> Path:
     """Where the API key that is made for an instance lies."""
     return state_folder() / "keys" / name

@@ -34,5 +34,6 @@ write_whole(Path(sys.argv[1]), 'x' * 2000)
 """
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert "OSError" in done.stderr or "File too large" in done.stderr
+    assert repr(str(path)) in done.stderr
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]

@@ -12,6 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 import launcher
+from launcher import settings
 from launcher.cli import literal
 from launcher.errors import FAILED, INTERRUPTED, ServeError, of_file
 
@@ -126,7 +127,7 @@ def _perform(words: list[str]) -> int:
         # over it knows the path and the reason
         if not error.filename:
             raise
-        of = of_file(error)
+        of = of_file(error, settings.own_folders())
         _tell_manager(of)
         print(message(of), file=sys.stderr)
         return of.code

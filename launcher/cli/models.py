@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json as json_text
+import re
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +30,7 @@ def pull(
         typer.Option(
             "--source",
             metavar="HUB",
-            help="huggingface (unless given), modelscope, or auto: the second where the first has it not.",
+            help="huggingface (unless given), modelscope, or auto: the second where the first does not give it.",
         ),
     ] = None,
     revision: Revision = None,
@@ -76,10 +78,13 @@ def pull(
             fetched = (
                 pulling.gigabytes(pulled.fetched_bytes) + " fetched" if pulled.fetched_bytes else "nothing to fetch"
             )
-            state = "all that the hub has" if pulled.lacks else "complete"
-            print(f"{show.line(name)} is {state}, {fetched}: {show.line(str(pulled.place))}")
-            if pulled.repository.hub == MODELSCOPE and not to:
-                print(f"  an engine finds it there: serve launch {show.line(name)} --source modelscope")
+            state = " is all that the hub has" if pulled.lacks else " is complete"
+            if pulled.repository.part:
+                state = f": the {len(pulled.repository.files)} files asked for are there"
+            print(f"{show.line(name)}{state}, {fetched}: {show.line(str(pulled.place))}")
+            if pulled.repository.hub == MODELSCOPE and not (pulled.lacks or pulled.repository.part):
+                # by its name an engine would find it with the package modelscope alone, which few have
+                print(f"  to serve it: serve launch {show.line(shlex.quote(str(pulled.place)))}")
     if json:
         show.as_json(rows)
     if lacking:
@@ -110,7 +115,7 @@ def list_(json: Json = False) -> None:
 
 @app.command()
 def where(model: Reference, revision: Revision = None, source: Source = None, json: Json = False) -> None:
-    """Print the folder that holds a model, if all of it is there."""
+    """Print the folder that holds a model, if all that was pulled of it is there; with --include that was a part."""
     stored = _one(model, revision, source)
     if missing := stored.missing:
         raise _incomplete(stored, missing)
@@ -154,9 +159,8 @@ def verify(
     if json:
         show.as_json(reports)
     if wrong:
-        raise ServeError(
-            "some files are not what the hub lists", fix=f"serve models verify {model} --repair", code=FAILED
-        )
+        fix = f"serve models verify {shlex.quote(model)} --repair"
+        raise ServeError("some files are not what the hub lists", fix=fix, code=FAILED)
 
 
 @app.command()
@@ -184,12 +188,20 @@ def rm(model: Reference, revision: Revision = None, source: Source = None, json:
 
 
 def _refuse_served(stored: Stored) -> None:
-    """An engine that is started again would find its model gone."""
+    """An engine that is started again would find its model gone: the one that it serves, a draft model, a tokenizer."""
     from launcher.run import instances  # noqa: PLC0415 - not needed for --help
 
     for each in instances.running():
-        if each.record and each.record.model in (stored.name, str(stored.place)):
+        if each.record and any(_names(word, stored) for word in (each.record.model, *each.record.argv)):
             raise ServeError(f"instance {each.name!r} serves {stored.name}", fix=f"serve stop {each.name}", code=FAILED)
+
+
+def _names(word: str, stored: Stored) -> bool:
+    """Whether a word of an engine's command line holds a model: it alone, after ``=``, in JSON, or a file below it."""
+    folders = {str(stored.place), str(stored.place.resolve())}
+    named = folders if stored.to else {stored.name, *folders}  # by a repository's name an engine looks into its cache
+    texts = {text for name in named for text in (name, json_text.dumps(name)[1:-1])}
+    return any(re.search(rf"(?<![\w./-]){re.escape(text)}(?![\w.-])", word) for text in texts)
 
 
 def _wait() -> None:
@@ -204,10 +216,16 @@ def _one(model: str, revision: str | None, source: str | None) -> Stored:
 
 
 def _incomplete(stored: Stored, missing: tuple[str, ...]) -> ServeError:
+    from launcher.models.hub import MODELSCOPE  # noqa: PLC0415 - not needed for --help
+
+    fix = f"serve models pull {stored.name}" + (" --source modelscope" if stored.hub == MODELSCOPE else "")
+    fix += f" --to {shlex.quote(str(stored.to))}" if stored.to else ""
+    if stored.part:  # a pull would bring the whole
+        fix = f"serve models verify {shlex.quote(str(stored.place))} --repair"
     return ServeError(
         f"model {stored.name!r} is not complete: {len(missing)} files are missing, such as {missing[0]}",
         where=str(stored.place),
-        fix=f"serve models pull {stored.name}" + (f" --to {shlex.quote(str(stored.to))}" if stored.to else ""),
+        fix=fix,
         code=FAILED,
     )
 
@@ -220,9 +238,12 @@ def _row(stored: Stored) -> dict[str, Any]:
         "folder": str(stored.place),
         "size_bytes": stored.size_bytes,
         "missing": list(stored.missing),
+        "part": stored.part,
         "pulled": stored.repository is not None,
     }
 
 
 def _state(row: dict[str, Any]) -> str:
-    return f"{len(row['missing'])} missing" if row["missing"] else "complete"
+    if row["missing"]:
+        return f"{len(row['missing'])} missing"
+    return "part" if row["part"] else "complete"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
+from launcher import settings
 from launcher.doctor import environments, folders, gpus, limits, memory, processes, shared_memory
 from launcher.doctor.finding import ERROR, LEVELS, Finding
 from launcher.errors import of_file
@@ -81,7 +82,7 @@ def _looked(name: str, check: Check) -> list[Finding]:
     except OSError as error:
         if not error.filename:
             raise
-        trouble = of_file(error)
+        trouble = of_file(error, settings.own_folders())
         return [Finding(ERROR, name, f"{trouble.where}: {trouble.what}", trouble.fix)]
 
 

@@ -111,7 +111,7 @@ def remove(engine: str, version: str | None, device: str | None) -> tuple[Enviro
     """Removes what we installed of a release (of every release without a version), and returns it.
 
     Raises:
-        ServeError: nothing of it is installed, or a process runs from it.
+        ServeError: nothing of it is installed, a process runs from it, or what was chosen cannot be read.
     """
     chosen = [
         each
@@ -122,6 +122,7 @@ def remove(engine: str, version: str | None, device: str | None) -> tuple[Enviro
         asked = TITLES[engine] + (f" {version}" if version else "") + (f" for {device}" if device else "")
         names = ", ".join(f"{each.release} ({each.device})" for each in installed())
         raise ServeError(f"{asked} is not installed", fix=f"installed: {names or 'nothing'}")
+    choice.of()  # a damaged file of choices is told before anything is gone
     for environment in chosen:
         refuse_used(environment)
     for environment in chosen:

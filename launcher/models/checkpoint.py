@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,17 @@ def _beside(repository: str) -> str:
     return f"it is no folder in {folder.parent} either: {guess}" if guess else ""
 
 
+def _elsewhere(repository: str, revision: str | None) -> str:
+    """The folder of a model that is here, but not where an engine looks for that name: as advice."""
+    from launcher.models import store  # noqa: PLC0415 - it imports this module
+
+    with contextlib.suppress(ServeError):
+        for each in store.find(repository, revision):
+            if not (each.missing or each.part):
+                return f"it is in a folder of this host: serve launch {shlex.quote(str(each.place))}"
+    return ""
+
+
 def _read(folder: Path, reference: str) -> dict[str, Any]:
     path = folder / "config.json"
     try:
@@ -228,7 +241,7 @@ def _look_up(repository: str, revision: str | None) -> None:
         raise ServeError(
             f"model {repository!r} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it",
             where=str(cache()),
-            fix=_beside(repository) or f"unset HF_HUB_OFFLINE; or {ANYWAY}",
+            fix=_elsewhere(repository, revision) or _beside(repository) or f"unset HF_HUB_OFFLINE; or {ANYWAY}",
         )
     import requests  # noqa: PLC0415 - 0.1 s that a dry run need not pay
 
@@ -242,9 +255,11 @@ def _look_up(repository: str, revision: str | None) -> None:
         raise ServeError(f"{hub!r} is no address of a hub", where="HF_ENDPOINT", fix="write it https://NAME") from None
     except requests.RequestException as error:
         raise ServeError(
-            f"model {repository!r} is not on this host and its hub cannot be reached: {type(error).__name__}",
+            f"model {repository!r} is not in the cache, and its hub cannot be reached: {type(error).__name__}",
             where=hub,
-            fix=_beside(repository) or f"check the network or set HF_ENDPOINT; or {ANYWAY}",
+            fix=_elsewhere(repository, revision)
+            or _beside(repository)
+            or f"check the network or set HF_ENDPOINT; or {ANYWAY}",
             code=FAILED,
         ) from None
     if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's first error
@@ -283,9 +298,10 @@ def refusal(repository: str, revision: str | None, url: str, status: int, code: 
             fix="accept its terms on the model's page, then set HF_TOKEN to a token of yours",
         )
     if code == "RevisionNotFound":
-        return ServeError(
-            f"model {repository!r} has no revision {revision!r}", where=url, fix="leave out the revision for main"
-        )
+        what, fix = f"revision {revision!r}", "leave out the revision for main"
+        if not revision:
+            what, fix = "main branch", "name one of its revisions"
+        return ServeError(f"model {repository!r} has no {what}", where=url, fix=fix)
     if code == "EntryNotFound":
         return ServeError(
             f"model {repository!r} holds no config.json",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +17,9 @@ from launcher.models.repository import File, Repository
 
 HUGGINGFACE, MODELSCOPE = "huggingface", "modelscope"
 TITLES = {HUGGINGFACE: "Hugging Face", MODELSCOPE: "ModelScope"}
+
+SOURCES = ("auto", HUGGINGFACE, MODELSCOPE)
+LONGEST_S = 1e9  # whatever a hub asks: an integer may be larger than any float
 
 
 class Passing(Exception):  # noqa: N818 - it is no error yet: another try may go well
@@ -29,7 +35,7 @@ class Passing(Exception):  # noqa: N818 - it is no error yet: another try may go
         """See the class."""
         super().__init__(what)
         self.what = what
-        self.wait_s = wait_s
+        self.wait_s = None if wait_s is None else max(0.0, float(min(wait_s, LONGEST_S)))
         self.altered = altered
 
 
@@ -85,8 +91,41 @@ def answered(address: str, token: str, known: type[Exception], *odd: type[Except
         raise
     except UnicodeEncodeError:
         raise bad_token(token) from None
+    except ServeError as error:
+        error.where = error.where or address  # a listing that no repository can have
+        raise
     except stumbled:
         raise no_hub(address) from None
+
+
+def withheld(file: File | None, name: str, status: int | None, address: str) -> ServeError:
+    """The hub has a repository, and not what it lists of it."""
+    what = f"{file.path} of model {name!r}" if file else f"model {name!r}"
+    then = "does not hand it out" if file else "does not list its files"
+    return ServeError(
+        f"the hub tells of {what} and {then} (HTTP {status})",
+        where=address,
+        fix="try again later, or another mirror; if it stays so, tell the model's owner",
+        code=FAILED,
+    )
+
+
+def check_source(source: str | None) -> None:
+    """Refuses what --source cannot be.
+
+    Raises:
+        ServeError: it is no hub.
+    """
+    if source not in (None, *SOURCES):
+        raise ServeError(f"{source!r} is no hub", where="--source", fix=", ".join(SOURCES))
+
+
+def quieten() -> None:
+    """Before the first client is imported, which reads these then: their bars and logs would lie between our lines.
+
+    Not where this module is imported: an engine would inherit them.
+    """
+    os.environ.update(TQDM_DISABLE="1", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_VERBOSITY="critical")
 
 
 def named(hub: str) -> Hub:
@@ -95,15 +134,18 @@ def named(hub: str) -> Hub:
     Raises:
         ServeError: its client is not installed.
     """
+    quieten()
     if hub == HUGGINGFACE:
         from launcher.models.huggingface import HuggingFace  # noqa: PLC0415 - half a second, for transfers alone
 
         return HuggingFace()
     if importlib.util.find_spec("modelscope_hub") is None:
+        # uv comes with serve: an environment that uv made for it has no pip
+        install = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, "modelscope-hub"]
         raise ServeError(
             "ModelScope's client is not installed beside serve",
             where="--source modelscope",
-            fix="pip install modelscope-hub, in the environment of serve",
+            fix=shlex.join(install),
             code=FAILED,
         )
     from launcher.models.modelscope import ModelScope  # noqa: PLC0415 - an extra, and slow to import

@@ -10,7 +10,6 @@ links to them in `snapshots`, a branch's commit in `refs`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,15 +18,15 @@ from typing import BinaryIO, cast
 
 import filelock
 import httpx2
-from huggingface_hub import HfApi, constants, errors
+from huggingface_hub import HfApi, constants, errors, get_session
 from huggingface_hub.file_download import hf_hub_download, hf_hub_url, http_get
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import WeakFileLock, build_hf_headers, disable_progress_bars
+from huggingface_hub.utils import WeakFileLock, build_hf_headers
 
 from launcher.errors import FAILED, ServeError
 from launcher.files import write_whole
 from launcher.models.checkpoint import refusal
-from launcher.models.hub import HUGGINGFACE, Passing, Unreachable, answered
+from launcher.models.hub import HUGGINGFACE, Passing, Unreachable, answered, withheld
 from launcher.models.repository import BLOCK_BYTES, File, Repository
 
 PARTIAL = ".incomplete"
@@ -42,16 +41,14 @@ class HuggingFace:
     """See `launcher.models.hub.Hub`."""
 
     def __init__(self) -> None:
-        """The client's own bars and warnings are kept quiet: what goes on is told by us."""
-        disable_progress_bars()
-        logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+        """With the address and the token that the client finds."""
         self.address = constants.ENDPOINT
         self._api = HfApi()
 
     def look(self, name: str, revision: str | None) -> Repository:
         """See `Hub`; a gated repository is asked whether it lets us in."""
         with (
-            self._told(name, revision, whole_repository=True),
+            self._told(name, revision),
             answered(self.address, "HF_TOKEN", errors.HFValidationError, *ODD),
         ):
             about = self._api.model_info(name, revision=revision, timeout=LOOK_S)
@@ -69,7 +66,7 @@ class HuggingFace:
     def fetch(self, repository: Repository, file: File, to: Path | None, *, anew: bool = False) -> None:
         """See `Hub`."""
         place = self.place(repository, to) / file.path
-        with self._told(repository.name, repository.revision):
+        with self._told(repository.name, None, file):
             if file.chunked and not constants.HF_HUB_DISABLE_XET:
                 self._by_client(repository, file, place, to, anew=anew)
             elif to:
@@ -135,12 +132,13 @@ class HuggingFace:
             raise Passing(fault, altered=True)
 
     @contextlib.contextmanager
-    def _told(self, name: str, revision: str | None, *, whole_repository: bool = False) -> Iterator[None]:
-        """The client's errors as ours.
+    def _told(self, name: str, revision: str | None, file: File | None = None) -> Iterator[None]:
+        """The client's errors as ours: of a request for one file, or of the repository's own.
 
         A status of the repository's own requests is the hub's word on it. One in the middle of a transfer may be of a
         signed address that has expired, so it gets another try.
         """
+        _heed_waits()
         try:
             yield
         except errors.OfflineModeIsEnabled:
@@ -152,9 +150,10 @@ class HuggingFace:
             status, code = answer.status_code, answer.headers.get("x-error-code", "")
             if isinstance(error, errors.GatedRepoError):
                 code = "GatedRepo"
-            if status in BUSY or status >= SERVER_ERROR or not (whole_repository or code):
-                wait_s = answer.headers.get("retry-after", "")
-                raise Passing(f"HTTP {status}", wait_s=float(wait_s) if wait_s.isdecimal() else None) from None
+            if status in BUSY or status >= SERVER_ERROR or (file and not code):
+                raise Passing(f"HTTP {status}") from None
+            if code == "EntryNotFound" or (code == "RevisionNotFound" and not revision):
+                raise withheld(file, name, status, self.address) from None
             raise refusal(name, revision, self.address, status, code) from None
         except errors.HFValidationError as error:
             raise ServeError(f"model {name!r} is no repository: {error}") from None
@@ -164,6 +163,19 @@ class HuggingFace:
             if error.errno:  # a full disk, a folder that may not be written
                 raise
             raise Passing(str(error).split("\n", maxsplit=1)[0]) from None  # fewer bytes came than were announced
+
+
+def _heed_waits() -> None:
+    hooks = get_session().event_hooks["response"]
+    if _asked_to_wait not in hooks:  # the client makes another session after a connection that failed
+        hooks.append(_asked_to_wait)
+
+
+def _asked_to_wait(response: httpx2.Response) -> None:
+    """A hub that says when to come back is obeyed by us, who tell of it: the client would wait, however long."""
+    status, wait_s = response.status_code, response.headers.get("retry-after", "")
+    if (status in BUSY or status >= SERVER_ERROR) and wait_s.isdecimal():
+        raise Passing(f"HTTP {status}", wait_s=float(wait_s))
 
 
 class Checked:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import requests
-
-# Its bars would be drawn between our lines; tqdm reads the variable when it is imported.
-os.environ.setdefault("TQDM_DISABLE", "1")
-
 from modelscope_hub import HubApi, errors
 from modelscope_hub.config import HubConfig
 
 from launcher.errors import FAILED, ServeError
-from launcher.models.hub import MODELSCOPE, Passing, answered
+from launcher.models.hub import MODELSCOPE, Passing, answered, withheld
 from launcher.models.repository import File, Repository
 
 BRANCH = "master"
@@ -46,7 +41,7 @@ class ModelScope:
             if address != self.address:  # its other site has it
                 self._api, self.address = HubApi(endpoint=address), address
             listed = self._api.list_repo_files(name, "model", revision=branch)
-        files = tuple(File(each.path, each.size, each.sha256) for each in listed if not each.is_dir)
+            files = tuple(File(each.path, each.size, each.sha256) for each in listed if not each.is_dir)
         return Repository(MODELSCOPE, name, branch, branch, files)
 
     def place(self, repository: Repository, to: Path | None) -> Path:
@@ -61,7 +56,7 @@ class ModelScope:
 
     def fetch(self, repository: Repository, file: File, to: Path | None, *, anew: bool = False) -> None:
         """See `Hub`."""
-        with self._told(repository.name, repository.revision):
+        with self._told(repository.name, None, file):
             self._api.download_file(
                 repository.name,
                 "model",
@@ -84,10 +79,12 @@ class ModelScope:
         """See `Hub`: partial files lie under their names, so none is left."""
 
     @contextlib.contextmanager
-    def _told(self, name: str, revision: str | None) -> Iterator[None]:
+    def _told(self, name: str, revision: str | None, file: File | None = None) -> Iterator[None]:
         try:
             yield
-        except errors.NotExistError:
+        except errors.NotExistError as error:
+            if file:
+                raise withheld(file, name, error.status_code, self.address) from None
             what = f"revision {revision!r} or no model {name!r}" if revision else f"model {name!r}"
             raise ServeError(
                 f"ModelScope has no {what} that is open to you",

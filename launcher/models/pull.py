@@ -11,23 +11,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from launcher.errors import FAILED, ServeError
 from launcher.models import complete, store
 from launcher.models import hub as hubs
-from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES, Hub, Passing, Unreachable
+from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES, Hub, Unreachable
 from launcher.models.needed import needed
+from launcher.models.persist import persist
 from launcher.models.repository import File, Repository
 from launcher.models.wanted import Wanted
 
 WORKERS = 8  # files at once, as many as huggingface_hub has
-TRIES = 6  # of a file, without a byte of progress between them
 LOOKS = 3  # at a repository
-ALTERED_TRIES = 2  # a file that arrived whole and wrong is fetched once more
-LONGEST_WAIT_S = 60.0  # between two tries, unless the hub asks for more
 SHOW_S = 0.25
-Result = TypeVar("Result")
 
 
 class Observer:
@@ -116,7 +112,7 @@ def _find(wanted: Wanted, observer: Observer) -> Found | Pulled:
             raise
         observer.note(f"{error.what}; what was pulled before is complete")
         return known
-    repository = replace(everything, files=needed(everything.files, wanted.include))
+    repository = replace(everything, files=needed(everything.files, wanted.include), part=bool(wanted.include))
     if not repository.files:
         raise ServeError(f"model {wanted.name!r} holds no files", where=hub.address, fix="check the spelling")
     left_out = len(everything.files) - len(repository.files)
@@ -171,9 +167,14 @@ def _refuse_another(repository: Repository, to: Path, before: Repository | None)
 
 
 def _with(repository: Repository, everything: Repository, before: Repository | None) -> Repository:
-    """With what earlier pulls brought and the hub still lists: a pull of some files takes none away."""
-    known = set(before.files) - set(repository.files) if before else ()
-    return replace(repository, files=(*repository.files, *(file for file in everything.files if file in known)))
+    """With what earlier pulls brought and the hub still lists: a pull of some files takes none away.
+
+    What was whole stays so, if the hub still lists all of it.
+    """
+    known = set(before.files) - set(repository.files) if before else set()
+    files = (*repository.files, *(file for file in everything.files if file in known))
+    whole = before is not None and not before.part and set(before.files) <= set(files)
+    return replace(repository, files=files, part=repository.part and not whole)
 
 
 def _right(file: File, path: Path, before: Repository | None) -> bool:
@@ -194,7 +195,7 @@ def _complete(wanted: Wanted) -> Pulled | None:
         known = each.repository
         if known and (known.name, each.to) == (wanted.name, wanted.to) and wanted.source in ("auto", known.hub):
             same = wanted.revision in (None, known.revision, known.commit) and not wanted.include
-            if same and not each.missing:
+            if same and not each.missing and not known.part:
                 return Pulled(known, each.place, 0)
     return None
 
@@ -203,17 +204,21 @@ def look(wanted: Wanted, observer: Observer) -> tuple[Hub, Repository]:
     """The hub that has a repository, and what it says of it.
 
     Raises:
-        ServeError: see `pull`.
+        ServeError: see `pull`; an Unreachable where a hub does not answer and what an earlier pull brought will do.
     """
     if wanted.source != "auto":
         return _look(wanted.source, wanted, observer)
     try:
         return _look(HUGGINGFACE, wanted, observer)
     except ServeError as error:
+        if isinstance(error, Unreachable) and _complete(wanted):
+            raise
         observer.note(f"{error.what}; asking {TITLES[MODELSCOPE]}")
         try:
             return _look(MODELSCOPE, wanted, observer)
         except ServeError as second:
+            if isinstance(second, Unreachable) and _complete(wanted):
+                raise
             raise ServeError.gather([error, second]) from None
 
 
@@ -225,7 +230,7 @@ def _look(source: str, wanted: Wanted, observer: Observer) -> tuple[Hub, Reposit
         return hub.look(wanted.name, wanted.revision)
 
     what = f"{TITLES[source]} cannot be asked for model {wanted.name!r}"
-    return hub, _persist(ask, lambda: 0, what, hub.address, observer.note, LOOKS)
+    return hub, persist(ask, lambda: 0, what, hub.address, observer.note, LOOKS)
 
 
 def fetch(
@@ -291,7 +296,7 @@ def _outcome(
         return hub.partial_bytes(repository, file, to)
 
     try:
-        _persist(attempt, there_bytes, what, hub.address, note)
+        persist(attempt, there_bytes, what, hub.address, note)
     except ServeError as error:
         return error
     except OSError as error:
@@ -301,44 +306,6 @@ def _outcome(
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
         return ServeError(f"{what} cannot be fetched: {reason}", where=hub.address, code=FAILED)
     return file
-
-
-def _persist(
-    attempt: Callable[[], Result],
-    there: Callable[[], int],
-    what: str,
-    where: str,
-    note: Callable[[str], None],
-    tries: int = TRIES,
-) -> Result:
-    """Tries again what may pass, later each time, as long as it gets on now and then."""
-    failures = altered = 0
-    before_bytes = there()
-    while True:
-        try:
-            return attempt()
-        except Passing as error:
-            now_bytes = there()
-            failures = 1 if now_bytes > before_bytes else failures + 1
-            before_bytes = now_bytes
-            altered += error.altered
-            if altered >= ALTERED_TRIES:
-                raise ServeError(
-                    f"{what} {error.what}, and so it was {altered} times",
-                    where=where,
-                    fix="the hub or a proxy hands out a damaged copy: try again later, or another mirror",
-                    code=FAILED,
-                ) from None
-            if failures >= tries:
-                raise Unreachable(
-                    f"{what}: {error.what}, {failures} times in a row",
-                    where=where,
-                    fix="check the network and the hub's address; what has come is kept, and gone on with next time",
-                    code=FAILED,
-                ) from None
-            wait_s = min(2.0 ** (failures - 1), LONGEST_WAIT_S) if error.wait_s is None else error.wait_s
-            note(f"{what}: {error.what}; once more in {wait_s:.0f} s")
-            time.sleep(wait_s)
 
 
 def _there(place: Path) -> Path:

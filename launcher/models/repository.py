@@ -10,8 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from launcher.errors import FAILED, ServeError
+from launcher.files import naming
 
 HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+MOST_BYTES = 2**63 - 1  # of a file, on any system
 BLOCK_BYTES = 4 * 2**20
 
 
@@ -44,16 +46,18 @@ class File:
     chunked: bool = False
 
     def __post_init__(self) -> None:
-        """A path leads nowhere but into the folder of its repository, and a hash is one: both become file names.
+        """A path leads nowhere but into the folder of its repository; a hash is one, both become file names; so a size.
 
         Raises:
             ServeError: the hub tells something else.
         """
         path = PurePosixPath(self.path)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in self.path:
-            raise ServeError(f"the hub lists a file {self.path!r}, which no repository can hold", code=FAILED)
+            raise _odd(f"the hub lists a file {self.path!r}, which no repository can hold")
         if not all(HASH.fullmatch(each) for each in (self.sha256, self.blob_sha1) if each):
-            raise ServeError(f"the hub tells a hash of {self.path!r} that is none", code=FAILED)
+            raise _odd(f"the hub tells a hash of {self.path!r} that is none")
+        if type(self.size_bytes) is not int or not 0 <= self.size_bytes <= MOST_BYTES:
+            raise _odd(f"the hub tells a size of {self.path!r} that is none")
 
     @property
     def name(self) -> str:
@@ -78,7 +82,7 @@ class File:
             watch: told how many bytes were read, block after block.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: it cannot be read; the error names the file.
         """
         try:
             size_bytes = path.stat().st_size
@@ -87,7 +91,7 @@ class File:
         if size_bytes != self.size_bytes:
             return f"has {size_bytes:,} of {self.size_bytes:,} bytes"
         content = self.hash()
-        with path.open("rb") as file:
+        with naming(path), path.open("rb") as file:
             while block := file.read(BLOCK_BYTES):
                 content.update(block)
                 watch(len(block))
@@ -108,6 +112,10 @@ class File:
             return False
 
 
+def _odd(what: str) -> ServeError:
+    return ServeError(what, fix="take another hub or mirror, or tell the one who runs it", code=FAILED)
+
+
 @dataclass(frozen=True)
 class Repository:
     """The files of a repository at one commit.
@@ -118,6 +126,7 @@ class Repository:
         revision: the branch, tag or commit that was asked for.
         commit: what the revision is now, under which the hub's client keeps it.
         files: all of them, or those that are needed.
+        part: whether the user chose the files: there may be less than an engine needs.
     """
 
     hub: str
@@ -125,6 +134,7 @@ class Repository:
     revision: str
     commit: str
     files: tuple[File, ...]
+    part: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -140,6 +150,6 @@ class Repository:
         """
         files = tuple(File(**file) for file in record["files"])
         texts = [record[key] for key in ("hub", "name", "revision", "commit")]
-        if not all(isinstance(text, str) for text in texts) or not all(type(file.size_bytes) is int for file in files):
+        if not all(isinstance(text, str) for text in texts):
             raise TypeError
-        return cls(texts[0], texts[1], texts[2], texts[3], files)
+        return cls(texts[0], texts[1], texts[2], texts[3], files, record.get("part") is True)

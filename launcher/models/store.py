@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
@@ -16,9 +17,9 @@ from pathlib import Path
 
 from launcher import settings
 from launcher.errors import FAILED, ServeError, nearest
-from launcher.files import write_whole
+from launcher.files import naming, write_whole
 from launcher.models import checkpoint, complete
-from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES
+from launcher.models.hub import HUGGINGFACE, MODELSCOPE, TITLES, check_source, quieten
 from launcher.models.repository import Repository
 
 SNAPSHOTS = "models--*/snapshots/*"
@@ -51,6 +52,11 @@ class Stored:
         if self.repository is None:
             return ("weights",) if complete.missing(self.place) else ()
         return tuple(file.path for file in self.repository.files if not file.fits(self.place / file.path))
+
+    @property
+    def part(self) -> bool:
+        """Whether only files that the user chose were pulled."""
+        return self.repository is not None and self.repository.part
 
     @property
     def size_bytes(self) -> int:
@@ -93,7 +99,8 @@ def alone(place: Path, to: Path | None, waiting: Callable[[], None]) -> Iterator
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with naming(path):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 waiting()
                 continue
@@ -120,23 +127,30 @@ def find(reference: str, revision: str | None = None, source: str | None = None)
     """The models that a reference means: a repository's name, or a folder.
 
     Raises:
-        ServeError: there is none.
+        ServeError: there is none, or the source is no hub.
     """
+    check_source(source)
     folder = settings.expanded(reference).resolve()
     models = every()
+    named = [each for each in models if each.name == reference or folder in (each.to, each.place.resolve())]
     found = [
         each
-        for each in models
-        if (each.name == reference or folder in (each.to, each.place.resolve()))
-        and (source in (None, "auto", each.hub))
+        for each in named
+        if source in (None, "auto", each.hub)
         and (revision is None or revision == each.commit or (each.repository and revision == each.repository.revision))
     ]
     if found:
         return found
-    if known := sorted({each.commit for each in models if each.name == reference}):
-        fix = f"there is {', '.join(known)}"
-    else:
-        fix = nearest(reference, [each.name for each in models]) or f"serve models pull {reference}"
+    if named:
+        asked = (f" at revision {revision!r}" if revision else "") + (
+            f" from {TITLES[source]}" if source in TITLES else ""
+        )
+        there = sorted({f"{each.commit} of {TITLES[each.hub]}" for each in named})
+        raise ServeError(
+            f"model {reference!r} is not on this host{asked}", fix=f"there is {', '.join(there)}", code=FAILED
+        )
+    way = f"serve models pull {reference}" if checkpoint.REPOSITORY.fullmatch(reference) else "see: serve models list"
+    fix = nearest(reference, [each.name for each in models]) or way
     raise ServeError(f"model {reference!r} is not on this host", fix=fix, code=FAILED)
 
 
@@ -149,7 +163,7 @@ def rank(stored: Stored) -> tuple[bool, bool, bool, float]:
     except (OSError, ValueError):
         commit = ""
     newest_s = (record if record.exists() else stored.place).stat().st_mtime
-    return bool(stored.missing), commit != stored.commit, stored.repository is None, -newest_s
+    return bool(stored.missing) or stored.part, commit != stored.commit, stored.repository is None, -newest_s
 
 
 def remove(stored: Stored) -> None:
@@ -158,8 +172,12 @@ def remove(stored: Stored) -> None:
     Of a folder that the user named, only what belongs to the model.
 
     Raises:
-        OSError: it cannot be removed.
+        OSError: it cannot be removed; if this user may not change one of the folders, nothing was.
     """
+    for folder in _emptied(stored):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            code = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(code, os.strerror(code), str(folder))
     if stored.to is None:
         _remove_cached(stored)
     else:
@@ -171,10 +189,24 @@ def remove(stored: Stored) -> None:
     _record(stored.place).unlink(missing_ok=True)
 
 
+def _emptied(stored: Stored) -> Iterator[Path]:
+    """The folders that a removal takes something out of."""
+    if stored.to:
+        files = [stored.place / file.path for file in stored.repository.files] if stored.repository else []
+        yield from {path.parent for path in files if os.path.lexists(path)}
+        return
+    home = stored.place.parent.parent if stored.hub == HUGGINGFACE else stored.place
+    if not any(each != stored.place for each in home.glob("snapshots/*")):
+        yield home.parent
+    for folder, _, _ in os.walk(home):
+        yield Path(folder)
+
+
 def _remove_cached(stored: Stored) -> None:
     """Hugging Face's client knows which contents other revisions and repositories share with this one."""
     home = stored.place.parent.parent
     if stored.hub == HUGGINGFACE:
+        quieten()
         from huggingface_hub import scan_cache_dir  # noqa: PLC0415 - half a second, to remove alone
 
         found = scan_cache_dir(checkpoint.cache())
@@ -183,11 +215,16 @@ def _remove_cached(stored: Stored) -> None:
         for file in stored.repository.files if stored.repository else ():
             for left in (home / "blobs").glob(f"{file.name}.*"):  # of a pull that was broken off
                 left.unlink(missing_ok=True)
-    if stored.place.is_dir():
-        shutil.rmtree(stored.place)
-    if stored.hub == HUGGINGFACE and home.is_dir() and not any(home.glob("snapshots/*")):
-        shutil.rmtree(home)
+    _remove_tree(stored.place)
+    if stored.hub == HUGGINGFACE and not any(home.glob("snapshots/*")):
+        _remove_tree(home)
     _remove_empty(stored.place.parent, home.parent)
+
+
+def _remove_tree(folder: Path) -> None:
+    if folder.is_dir():
+        with naming(folder):  # rmtree names files as the folder sees them that they are in
+            shutil.rmtree(folder)
 
 
 def _remove_empty(folder: Path, stop: Path) -> None:

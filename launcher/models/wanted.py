@@ -11,9 +11,7 @@ from launcher.config.layers import merge
 from launcher.errors import ServeError
 from launcher.models import demo
 from launcher.models.checkpoint import REPOSITORY
-from launcher.models.hub import HUGGINGFACE, MODELSCOPE
-
-SOURCES = ("auto", HUGGINGFACE, MODELSCOPE)
+from launcher.models.hub import HUGGINGFACE, MODELSCOPE, check_source
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Wanted:
     Attributes:
         name: a repository id.
         revision: a branch, tag or commit; the hub's main branch unless given.
-        source: ``huggingface``, ``modelscope``, or ``auto``: the one, and the other where the one has not got it.
+        source: ``huggingface``, ``modelscope``, or ``auto``: the one, and the other where the one does not give it.
         include: patterns of file names that decide instead of what engines need.
         to: a folder in place of the cache.
     """
@@ -65,10 +63,11 @@ def wanted(
         raise ServeError(where, fix="name one: serve models pull Qwen/Qwen3-8B, or a preset that brings one: eagle3")
     if not reference:
         revision = revision or said.get("revision")
-    if source not in (None, *SOURCES):
-        raise ServeError(f"{source!r} is no hub", where="--source", fix=", ".join(SOURCES))
+    check_source(source)
     if source is None:
         source = MODELSCOPE if said.get("source") == MODELSCOPE else HUGGINGFACE
+    if to is not None and not to.strip():
+        raise ServeError("names no folder", where="--to", fix="name one, or leave it out for the cache")
     folder = settings.expanded(to).resolve() if to else None  # one folder has one name, whoever links to it
     if folder and folder.exists() and not folder.is_dir():
         raise ServeError("is no folder", where=str(folder))

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -111,7 +112,7 @@ def test_pull_list_where_verify_remove(serve: Program, hub: Hub, models: Callabl
     assert hub.sent("") == size_bytes
     again = models("pull", "org/model", "--source", source)
     assert again.out.startswith(f"org/model is complete, nothing to fetch: {row['folder']}\n")
-    assert ("--source modelscope" in again.out) == (source == "modelscope")
+    assert (f"serve launch {row['folder']}\n" in again.out) == (source == "modelscope")
     assert hub.sent("") == size_bytes
     assert models("where", "org/model").out.strip() == row["folder"]
     listed = ok(models("list", "--json"))
@@ -166,6 +167,27 @@ def test_include(models: Callable[..., Result]) -> None:
     assert row["files"] == 3
     nothing = models("pull", "org/model", "--include", "*.onnx")
     assert (nothing.code, "no file of the repository is named '*.onnx'" in nothing.err) == (2, True)
+
+
+def test_a_part_is_no_whole_until_all_is_pulled(hub: Hub, models: Callable[..., Result]) -> None:
+    some = models("pull", "org/model", "--include", "*.json")
+    assert some.out.startswith("org/model: the 2 files asked for are there, "), some.out
+    assert " part " in models("list").out
+    where = models("where", "org/model")
+    assert (where.code, (Path(where.out.strip()) / "config.json").is_file()) == (0, True)
+    models("pull", "org/model", "--include", "tokenizer*")
+    (Path(where.out.strip()) / "config.json").unlink()
+    mend = f"serve models verify {where.out.strip()} --repair"
+    assert mend in models("where", "org/model").err  # that brings the part alone
+    assert models(*shlex.split(mend)[2:]).code == 0
+    assert ok(models("list", "--json"))[0]["part"]
+    hub.faults = [Fault("status", "", times=10**6, status=503)]
+    assert models("pull", "org/model").code == 1  # a part is not what is good enough
+    hub.faults.clear()
+    assert models("pull", "org/model").out.startswith("org/model is complete, ")
+    models("pull", "org/model", "--include", "*.json")
+    row = ok(models("list", "--json"))[0]
+    assert (row["part"], row["missing"]) == (False, [])
 
 
 FAULTS = {
@@ -238,11 +260,38 @@ def test_who_may_have_it(hub: Hub, models: Callable[..., Result], source: str) -
     assert hub.sent("") == sum(map(len, NEEDED.values()))
 
 
+@BOTH
+@pytest.mark.parametrize("code", ["EntryNotFound", "RevisionNotFound"])
+@pytest.mark.parametrize("name", ["tokenizer", "00001"])
+def test_a_file_that_is_listed_and_not_handed_out_is_named(
+    hub: Hub, models: Callable[..., Result], source: str, code: str, name: str
+) -> None:
+    told = {"X-Error-Code": code}
+    hub.faults = [Fault("status", f"(resolve|FilePath=).*{name}", times=10**6, status=404, headers=told)]
+    result = models("pull", "org/model", "--source", source)
+    path = next(path for path in NEEDED if name in path)
+    assert f"the hub tells of {path} of model 'org/model' and does not hand it out (HTTP 404)" in result.err
+    assert (result.code, "config.json" in result.err, "revision" in result.err) == (1, False, False), result.err
+
+
+def test_a_repository_that_does_not_list_its_files(hub: Hub, models: Callable[..., Result]) -> None:
+    hub.faults = [Fault("status", "/tree/", times=9, status=404, headers={"X-Error-Code": "RevisionNotFound"})]
+    result = models("pull", "org/model")
+    assert (result.code, "'org/model' and does not list its files" in result.err) == (1, True), result.err
+
+
 def test_revision(models: Callable[..., Result]) -> None:
     row = ok(models("pull", "org/model", "--revision", COMMIT, "--json"))[0]
     assert (row["commit"], Path(row["folder"]).name) == (COMMIT, COMMIT)
     assert models("where", "org/model", "--revision", COMMIT).code == 0
-    assert models("where", "org/model", "--revision", "v9").code == 1
+    for command in ("where", "verify", "rm"):
+        other = models(command, "org/model", "--revision", "v9")
+        assert (other.code, "is not on this host at revision 'v9'" in other.err) == (1, True)
+        other = models(command, "org/model", "--source", "modelscope")
+        assert (other.code, "is not on this host from ModelScope" in other.err) == (1, True)
+        assert f"there is {COMMIT} of Hugging Face" in other.err
+        unknown = models(command, "org/model", "--source", "foo")
+        assert (unknown.code, "--source: 'foo' is no hub" in unknown.err) == (2, True)
 
 
 def test_no_room(hub: Hub, models: Callable[..., Result]) -> None:
@@ -256,8 +305,18 @@ def test_the_other_hub_only_when_asked(hub: Hub, models: Callable[..., Result]) 
     hub.repositories["org/private"] = Repository(dict(FILES), access="private")
     variables = {"MODELSCOPE_API_TOKEN": TOKEN}
     assert models("pull", "org/private", **variables).code == 2
-    row = ok(models("pull", "org/private", "--source", "auto", "--json", **variables))[0]
-    assert row["hub"] == "modelscope"
+    result = models("pull", "org/private", "--source", "auto", "--json", **variables)
+    assert (ok(result)[0]["hub"], result.err) == ("modelscope", "")  # and no bar of either client
+    hub.faults = [Fault("status", "^/(api/models/|org/)", times=10**6, status=503)]  # Hugging Face alone
+    assert ok(models("pull", "org/model", "--source", "auto", "--json"))[0]["hub"] == "modelscope"
+    hub.faults.clear()
+    assert models("rm", "org/model").code == 0
+    ok(models("pull", "org/model", "--json"))
+    hub.faults = [Fault("status", "^/(api/models/|org/)", times=10**6, status=503)]
+    hub.seen.clear()
+    row = ok(models("pull", "org/model", "--source", "auto", "--json"))[0]
+    assert (row["hub"], hub.sent("")) == ("huggingface", 0)  # what was pulled before is complete
+    hub.faults.clear()
     neither = models("pull", "org/nothing", "--source", "auto")
     assert (neither.code, "the hub has no model" in neither.err, "ModelScope has no" in neither.err) == (2, True, True)
 
@@ -372,7 +431,7 @@ BROKEN = {
 @pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN.keys())
 def test_what_no_client_expects_ends_with_an_error(serve: Program, hub: Hub, fault: Fault) -> None:
     hub.faults = [Fault(**vars(fault))]
-    code = "import launcher.models.pull as p; p.LONGEST_WAIT_S = 0; from launcher.cli.app import main; main()"
+    code = "import launcher.models.persist as p; p.LONGEST_WAIT_S = 0; from launcher.cli.app import main; main()"
     words = [sys.executable, "-c", code, "models", "pull", "org/model"]
     variables = serve.environment(environment(hub, serve))
     done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
@@ -401,6 +460,41 @@ def test_a_full_disk_is_told_with_its_file(serve: Program, hub: Hub) -> None:
     variables = serve.environment(environment(hub, serve))
     done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert (done.returncode, "model-00001.safetensors: File too large" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_full_disk_below_our_own_folder_is_told_with_its_file(serve: Program, hub: Hub) -> None:
+    (serve.home / "data").mkdir()
+    script = 'mount -t tmpfs -o size=4k t "$SERVE_HOME/data"; echo x > "$SERVE_HOME/data/filler"; exec "$@"'
+    words = [
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        *serve.argv("models", "pull", "org/model"),
+    ]
+    variables = serve.environment(environment(hub, serve))
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    told = done.stderr.splitlines()[-2:]
+    assert (done.returncode, ".json: No space left on device" in told[0]) == (1, True), done.stderr
+    assert told[0].startswith(f"serve: {serve.home}/data/models/pulled/")
+    assert told[1] == "  -> free some space there, or let SERVE_HOME name another folder on a disk that has some"
+
+
+def test_a_folder_of_another_user_is_told_with_its_owner(serve: Program, hub: Hub) -> None:
+    folder = serve.folder / "theirs"
+    folder.mkdir()
+    if not os.geteuid():
+        os.chown(folder, 65534, 65534)
+    folder.chmod(0o555)
+    limited = [] if os.geteuid() else ["setpriv", "--bounding-set=-all"]  # root without its privileges
+    words = [*limited, *serve.argv("models", "pull", "org/model", "--to", str(folder / "new"))]
+    variables = serve.environment(environment(hub, serve))
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    told = done.stderr.splitlines()[-1]
+    assert (done.returncode, f"may not use it: {folder} belongs to {folder.owner()}" in told) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize("words", [("--to", "here"), ("--source", "modelscope")])
@@ -548,6 +642,38 @@ def test_what_does_not_answer_as_a_hub(hub: Hub, models: Callable[..., Result], 
         assert (result.code, f"{hub.address}: does not answer as a hub does" in result.err) == (1, True), result.err
 
 
+WAITS = {
+    "an hour": ("huggingface", "/tree/", "3600", "60 minutes"),
+    "of a file": ("huggingface", BIG, "3600", "60 minutes"),
+    "an age": ("huggingface", BIG, "9" * 400, "16,666,667 minutes"),
+    # its client waits for a file a minute at most, whatever it is told
+    "ModelScope": ("modelscope", "/repo/files", "9" * 20, "360 minutes"),
+}
+
+
+@pytest.mark.parametrize(("source", "path", "asked", "told"), WAITS.values(), ids=WAITS.keys())
+def test_a_hub_that_wants_to_be_left_in_peace(
+    hub: Hub, models: Callable[..., Result], source: str, path: str, asked: str, told: str
+) -> None:
+    hub.faults = [Fault("status", path, times=10**6, status=429, retry_after=asked)]
+    result = models("pull", "org/model", "--source", source)
+    assert (result.code, f"asks to be left in peace for {told}" in result.err) == (1, True), result.err
+
+
+@BOTH
+@pytest.mark.parametrize("size", [None, -5, "5", 10**400, True], ids=lambda size: str(size)[:5])
+def test_sizes_that_are_none(hub: Hub, models: Callable[..., Result], source: str, size: object) -> None:
+    entry = {"type": "file", "path": "config.json", "size": size, "oid": "0" * 40}
+    listed = {"Path": "config.json", "Size": size, "Type": "blob", "Revision": COMMIT}
+    if source == "huggingface":
+        hub.faults = [Fault("status", "/tree/", times=9, status=200, body=json.dumps([entry]))]
+    else:
+        body = json.dumps({"Code": 200, "Data": {"Files": [listed]}})
+        hub.faults = [Fault("status", "/repo/files", times=9, status=200, body=body)]
+    result = models("pull", "org/model", "--source", source)
+    assert (result.code, result.err.splitlines()[-2].startswith(f"serve: {hub.address}: ")) == (1, True), result.err
+
+
 @BOTH
 def test_tokens_that_are_none(models: Callable[..., Result], source: str) -> None:
     name = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}[source]
@@ -606,20 +732,62 @@ def test_a_removal_asks_which_copy(serve: Program, models: Callable[..., Result]
     assert models("rm", "org/model").code == 0
 
 
-def test_what_an_instance_serves_is_not_removed(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
-    ok(models("pull", "org/model", "--json"))
+SERVED = {
+    "its name": ("org/model",),
+    "its draft model": ("/other", "--speculative-config", '{"method": "eagle3", "model": "org/model"}'),
+    "an option's value": ("/other", "--speculative-draft-model-path=org/model"),
+    "its folder": ("{folder}",),
+    "a file of it": ("{folder}/config.json",),
+    "others": ("org/model2", "/x/org/model", "{folder}2", "an-org/model"),
+}
+
+
+@pytest.mark.parametrize(("case", "argv"), SERVED.items(), ids=SERVED.keys())
+def test_what_an_instance_serves_is_not_removed(
+    serve: Program, hub: Hub, models: Callable[..., Result], case: str, argv: tuple[str, ...]
+) -> None:
+    folder = ok(models("pull", "org/model", "--json"))[0]["folder"]
+    words = tuple(word.replace("{folder}", folder) for word in argv)
     code = (
         "import time; from launcher.run import instances; from launcher.run.record import Record\n"
         "with instances.claim('mine') as claim: "
-        "claim.record(Record('mine', state='serving', model='org/model')); print(1, flush=True); time.sleep(100)"
+        f"claim.record(Record('mine', state='serving', model={words[0]!r}, argv=('vllm', 'serve', *{words!r}))); "
+        "print(1, flush=True); time.sleep(100)"
     )
     variables = serve.environment(environment(hub, serve))
     with subprocess.Popen([sys.executable, "-c", code], env=variables, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "1\n"
-        refused = models("rm", "org/model")
+        result = models("rm", "org/model")
         process.kill()
-    assert (refused.code, "instance 'mine' serves org/model" in refused.err) == (1, True), refused.err
+    if case == "others":
+        assert result.code == 0, result.err
+    else:
+        assert (result.code, "instance 'mine' serves org/model" in result.err) == (1, True), result.err
+
+
+@BOTH
+@pytest.mark.parametrize("to", [False, True])
+def test_what_another_user_has_is_not_half_removed(
+    serve: Program, hub: Hub, models: Callable[..., Result], source: str, to: bool
+) -> None:
+    words = ("pull", "org/model", "--source", source, *(("--to", "here") if to else ()), "--json")
+    folder = Path(ok(models(*words))[0]["folder"])
+    closed = folder if to or source == "modelscope" else folder.parent.parent / "blobs"
+    closed.chmod(0o555)
+    if not os.geteuid():
+        os.chown(closed, 65534, 65534)
+    limited = [] if os.geteuid() else ["setpriv", "--bounding-set=-all"]  # root without its privileges
+    argv = [*limited, *serve.argv("models", "rm", "org/model")]
+    variables = serve.environment(environment(hub, serve))
+    done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    first, second = done.stderr.splitlines()
+    assert (done.returncode, first) == (2, f"serve: {closed}: Permission denied")
+    assert f"may not use it: {closed} belongs to {closed.owner()}" in second
+    complete(folder)
+    closed.chmod(0o755)
+    assert models("rm", "org/model").code == 0
+    assert not (folder / "config.json").exists()
 
 
 def test_where_is_the_current_revision(hub: Hub, models: Callable[..., Result]) -> None:
@@ -634,6 +802,19 @@ def test_advice_for_a_folder_names_it(serve: Program, models: Callable[..., Resu
     ok(models("pull", "org/model", "--to", "my folder", "--json"))
     (serve.folder / "my folder" / "config.json").unlink()
     assert f"serve models pull org/model --to '{serve.folder / 'my folder'}'" in models("where", "my folder").err
+    assert "serve models verify 'my folder' --repair" in models("verify", "my folder").err
+    (serve.folder / "other").mkdir()
+    assert "see: serve models list" in models("where", "./other").err
+    assert "--to: names no folder" in models("pull", "org/model", "--to", "").err
+
+
+def test_a_launch_by_name_names_the_folder_of_a_pull(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
+    serve.holds_vllm()
+    ok(models("pull", "org/model", "--to", "my folder", "--json"))
+    away = environment(hub, serve) | {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    for more in ({}, {"HF_HUB_OFFLINE": "1"}):
+        refused = serve("launch", "org/model", environment=away | more)
+        assert f"serve launch '{serve.folder / 'my folder'}'" in refused.err, refused.err
 
 
 def test_verify_of_what_nobody_wrote_down(serve: Program, hub: Hub, models: Callable[..., Result]) -> None:
@@ -669,10 +850,11 @@ def test_references_that_are_none(models: Callable[..., Result], reference: str)
 
 
 def test_without_modelscope(serve: Program) -> None:
+    fix = f"{sys.executable} -m uv pip install --python {sys.executable} modelscope-hub"
     code = "import sys; sys.modules['modelscope_hub'] = None; from launcher.cli.app import main; main()"
     words = [sys.executable, "-c", code, "models", "pull", "a/b", "--source", "modelscope"]
     done = subprocess.run(words, env=serve.environment(), capture_output=True, text=True, check=False)
-    assert (done.returncode, "pip install modelscope-hub" in done.stderr) == (1, True), done.stderr
+    assert (done.returncode, f"-> {fix}\n" in done.stderr) == (1, True), done.stderr
 
 
 def test_a_terminal_gets_a_bar(serve: Program, hub: Hub) -> None:

@@ -66,7 +66,7 @@ def test_a_folder_that_may_not_be_used_is_told_with_what_to_do() -> None:
     assert [(each.level, each.subject, each.what) for each in found] == [
         ("error", "disk", "/proc/self/stat/folder: Not a directory")
     ]
-    assert "SERVE_HOME" in found[0].fix
+    assert found[0].fix == "one of the folders above it is a file: choose another folder"
 
 
 def test_long_findings_and_names_that_are_no_text_arrive() -> None:

@@ -135,6 +135,15 @@ def test_remove_what_is_not_there_says_what_is() -> None:
     assert "vllm@0.32.0 (cpu)" in caught.value.fix
 
 
+def test_a_damaged_choice_is_told_before_anything_is_removed() -> None:
+    path = make(Release("vllm", "0.32.0"), "cpu")
+    (environments.home() / "in-use").write_text("nonsense\n")
+    with pytest.raises(ServeError) as caught:
+        environments.remove("vllm", None, None)
+    assert "serve engines use auto" in caught.value.fix
+    assert environments.installed()[0].path == path
+
+
 def test_environment_in_use_stays() -> None:
     path = make(Release("vllm", "0.32.0"), "cpu")
     with subprocess.Popen([path / "bin" / "python", "-c", "input()"], stdin=subprocess.PIPE) as process:
