@@ -196,8 +196,9 @@ def test_an_upgrade_that_is_interrupted_is_taken_back(host: Host, service: Make)
     one = service()
     assert one.install("--engine", "vllm@0.31.0", start_s=4).returncode == 0
     before = host.read(f"/etc/serve/{one.name}.yaml")
-    upgrade = [sys.executable, "-m", "launcher", "service", "upgrade", one.name, "--engine", "vllm@0.32.0"]
-    done = host.run("timeout", "--preserve-status", "--signal=TERM", "3", *upgrade)
+    upgrade = f"{sys.executable} -m launcher service upgrade {one.name} --engine vllm@0.32.0"
+    loads = f"[ $(systemctl show --property=ActiveState --value serve@{one.name}) = activating ]"
+    done = host.run("sh", "-c", f"{upgrade} & until {loads}; do sleep 0.1; done; kill -TERM $!; wait $!")
     assert done.returncode == 143
     assert f"interrupted: {one.name} is started as before" in done.stdout
     assert host.read(f"/etc/serve/{one.name}.yaml") == before
@@ -258,12 +259,11 @@ def test_a_file_that_was_edited_is_served_with_what_it_needs(host: Host, service
 
 def test_an_installation_joins_a_load_and_does_not_sit_through_crashes(host: Host, service: Make) -> None:
     one, broken = service("-loads"), service("-crashes")
-    install = [sys.executable, "-m", "launcher", "service", "install", one.name, "demo", "--engine", "vllm@0.32.0"]
-    install += ["--port", str(one.port), "--set", "env.FAKE_START_S=8"]
-    host.run("timeout", "--signal=INT", "4", *install)
-    pid = host.show(one.name)["MainPID"]
-    assert host.run(*install).returncode == 0
-    assert host.show(one.name)["MainPID"] == pid
+    assert one.install("--no-start", start_s=6).returncode == 0
+    host.run("systemctl", "start", "--no-block", f"serve@{one.name}")
+    pid = host.until(one.name, ActiveState="activating")["MainPID"]
+    joined = one.install(start_s=6)
+    assert (joined.returncode, host.show(one.name)["MainPID"]) == (0, pid), joined.stderr
     assert broken.install().returncode == 0
     crashed = broken.install(exit=3)
     assert crashed.returncode == 1
