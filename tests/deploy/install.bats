@@ -379,6 +379,22 @@ copy_of_the_checkout() {
     [[ "$output" == *"org/demo is downloaded"*"other serves org/demo at"* ]]
 }
 
+@test "a model of ModelScope: its client comes with serve, and stays" {
+    install_fake_engine
+    want_demo
+    try "$INSTALL"
+    start_hub org/demo
+    export MODELSCOPE_ENDPOINT=$HF_ENDPOINT HF_ENDPOINT=http://127.0.0.1:9
+    want_other() { env NAME=other MODEL=org/demo SOURCE=modelscope PORT=$((PORT + 1)) "$INSTALL"; }
+    try want_other
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"other serves org/demo at"* ]]
+    try want_other
+    [ "${lines[-1]}" = "== nothing to change" ]
+    try "$INSTALL"
+    [ "${lines[-1]}" = "== nothing to change" ]
+}
+
 @test "offline: everything comes from a bundle, with the network cut off" {
     want_demo
     uv tool install --quiet --constraints "$CHECKOUT/requirements/run.txt" "$CHECKOUT" # so that uv has it all
