@@ -45,7 +45,8 @@ read_arguments() {
                 exit 0
                 ;;
             --revision) # of what is downloaded
-                REVISION=${2:-}
+                [[ -n "${2:-}" ]] || die "--revision needs a branch, tag or commit" "leave it out for the newest"
+                REVISION=$2
                 shift
                 ;;
             --revision=*) REVISION=${1#*=} ;;
@@ -79,7 +80,7 @@ refuse_model() {
 }
 
 choose_folders() {
-    HOME=${HOME:-$(getent passwd "$EUID" | cut -d: -f6)}
+    export HOME=${HOME:-$(getent passwd "$EUID" | cut -d: -f6)}
     if [[ "$EUID" == 0 ]]; then
         PROGRAMS=/opt/serve DATA=/var/lib/serve BIN=/usr/local/bin SCOPE=() MANAGER=(systemctl)
         CONFIGURATION=/etc/serve UNITS=/etc/systemd/system ENGINES=$DATA/data/engines CACHES=/var/cache/serve
@@ -254,8 +255,10 @@ choose_models() {
         [[ -n "${MODEL:-}" || "$told" != *'"origin": "MODEL"'* ]] ||
             refuse_model "$(read_json served_name <<<"$told")"
         refuse_port "$(read_json base_url <<<"$told")"
+        [[ -n "$SERVED" ]] || MODEL=${MODEL:-$(read_json model <<<"$told")}
+        [[ -z "$REVISION" ]] || is_remote "${MODEL:-}" ||
+            die "--revision is of a model that is downloaded" "name it too: MODEL=ORGANIZATION/NAME"
         [[ -z "$SERVED" ]] || return 0
-        MODEL=${MODEL:-$(read_json model <<<"$told")}
         told=$("$SERVE" presets show "${PRESET:-balanced}" --json)
         [[ "$MODEL" == demo ]] || DRAFT_MODEL=${DRAFT_MODEL:-$(read_json keys speculative.draft_model value <<<"$told")}
     else
@@ -291,8 +294,6 @@ download_models() {
         SERVED_NAME=(--served-name "$MODEL")
         download_model "$MODEL" "$REVISION"
         MODEL=$FOLDER/models/$MODEL
-    elif [[ -n "$REVISION" ]]; then
-        OPTIONS+=(--revision "$REVISION")
     fi
     if is_remote "${DRAFT_MODEL:-}"; then
         download_model "$DRAFT_MODEL"

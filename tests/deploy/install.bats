@@ -119,6 +119,13 @@ teardown() { end_host; }
         [[ "$output" == *"$wrong is no option"*"  -> "* ]]
     done
     [[ "$output" == *"MODEL=demo deploy/install.sh" ]]
+    try "$INSTALL" --revision
+    [[ "$status" -eq 2 && "$output" == *"--revision needs "* ]]
+    exec 8<"$INSTALL" # as another one that runs
+    flock 8
+    try "$INSTALL"
+    [[ "$status" -eq 2 && "$output" == *"install.sh runs already"* ]]
+    exec 8<&-
     try "$INSTALL" --offline /nope
     [[ "$output" == *"there is no file /nope"* ]]
     for wrong in 1 0,1 all; do
@@ -361,6 +368,8 @@ copy_of_the_checkout() {
     [[ "$output" == *"serve models pull $model --to $folder/$model"*"models pull $draft --to $folder/$draft"* ]]
     [[ "$output" == *"service install drafted $folder/$model --preset eagle3"* ]]
     [[ "$output" == *"--speculative-draft-model $folder/$draft"* ]]
+    try "$INSTALL" --revision v0
+    [[ "$status" -eq 2 && "$output" == *"--revision is of a model that is downloaded"* ]]
     try env NAME=drafted MODEL=org/demo "$INSTALL"
     [[ "$status" -eq 2 && "$output" == *"port $PORT is that of the service qwen3"* && "$output" != *"models pull"* ]]
     start_hub org/demo
