@@ -104,11 +104,7 @@ def _with_demo_draft(deployment: Deployment) -> Deployment:
 def model(deployment: Deployment) -> Checkpoint:
     """The checkpoint that a deployment names."""
     setting, source = deployment.settings["model"], deployment.settings["source"]
-    try:
-        found = checkpoint.describe(setting.value, deployment.get("revision"))
-    except ServeError as error:
-        error.where = error.where or setting.origin.place
-        raise
+    found = _described(setting, deployment.get("revision"))
     if source.value == "local" and not (found.demo or Path(found.path).is_dir()):
         what = f"source is local, but model {setting.value!r} is no folder of this host"
         raise ServeError(what, where=source.origin.place, fix="give a folder, or set source to auto")
@@ -120,8 +116,12 @@ def draft(deployment: Deployment) -> Checkpoint | None:
     setting = deployment.settings.get("speculative.draft_model")
     if setting is None or setting.value in (None, str(demo.draft_folder())):
         return None
+    return _described(setting)
+
+
+def _described(setting: Setting, revision: str | None = None) -> Checkpoint:
     try:
-        return checkpoint.describe(setting.value)
+        return checkpoint.describe(setting.value, revision)
     except ServeError as error:
         error.where = error.where or setting.origin.place
         raise

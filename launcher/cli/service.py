@@ -223,8 +223,8 @@ def upgrade(
     from launcher.service import install, upgrade  # noqa: PLC0415
 
     scope = _scope_of(name, user=user)
-    before = install.kept(scope, name, "engine")
-    command, wanted = upgrade.check(scope, name, engine or upgrade.engine_of(scope, name))
+    before = str(install.kept(scope, name, "engine"))
+    command, wanted = upgrade.check(scope, name, engine or before.partition("@")[0])
     _refuse_not_installed(command, scope)
     with stoppable():
         done = upgrade.upgrade(scope, name, wanted, print)

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from launcher import settings
-from launcher.config.layers import LAYERS, merge
+from launcher.config.layers import LAYERS
 from launcher.config.request import Request
-from launcher.config.resolve import layers
 from launcher.engines.command import Command
 from launcher.errors import FAILED, ServeError
 from launcher.models import checkpoint
@@ -19,16 +18,6 @@ from launcher.service import install
 from launcher.service.install import File
 from launcher.service.scope import HOME, Scope, of, unit
 from launcher.service.systemd import STILL, bring_up, see, systemctl
-
-
-def engine_of(scope: Scope, name: str) -> str:
-    """The engine of a service, without its release.
-
-    Raises:
-        ServeError: its deployment cannot be read.
-    """
-    found = merge(layers(Request(configs=(scope.deployment(name),))))
-    return str(found["engine"].value).partition("@")[0]
 
 
 def using(engine: str, version: str | None) -> list[str]:

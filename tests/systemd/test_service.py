@@ -290,6 +290,12 @@ def test_a_server_is_not_stopped_for_what_would_not_serve(host: Host, service: M
     host.run("cp", f"{HOME}/data/models/demo-1/config.json", str(hollow))
     host.run("sh", "-c", f"cd /etc/serve && sed 's|^model: .*|model: {hollow}|' kept > {one.name}.yaml")
     no_weights = host.serve("service", "restart", one.name)
+    host.run("sh", "-c", f"cd /etc/serve && (cat kept; echo api_key: auto) > {one.name}.yaml")
+    own_key = host.serve("service", "restart", one.name)
+    host.run("sh", "-c", f"cd /etc/serve && sed 's/^port: .*/port: 80/' kept > {one.name}.yaml")
+    low_port = host.serve("service", "restart", one.name)
+    host.run("sh", "-c", f"echo '[' > /etc/serve/{one.name}.yaml")
+    broken = host.serve("service", "upgrade", one.name)
     host.run("sh", "-c", f": > /etc/serve/{one.name}.yaml")
     empty = host.serve("service", "restart", one.name)
     for refused, word in (
@@ -298,6 +304,9 @@ def test_a_server_is_not_stopped_for_what_would_not_serve(host: Host, service: M
         (typo, "'port'"),
         (missing, "0.30.0"),
         (no_weights, "holds no weights"),
+        (own_key, "a service has its key from systemd"),
+        (low_port, "port 80: a port that the service may not bind"),
+        (broken, "is not YAML"),
         (empty, "names no model"),
     ):
         assert (refused.returncode, word in refused.stderr) == (2, True), refused.stderr
