@@ -25,7 +25,7 @@ from launcher.host.packages import Echo
 TOP = "serve-bundle"  # the folder that unpacking makes
 INSTALLER = Path(__file__).parent / "data" / "install.sh"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # what uv means by --torch-backend cpu
-LARGER = "free some space, or write it to a larger disk"
+_LARGER = "free some space, or write it to a larger disk"
 _GZIP_LEVEL = 1  # wheels and weights are compressed, or cannot be
 
 
@@ -53,7 +53,7 @@ def pack(build: Build, release: Release, python: str | None, model: Path | None,
         raise ServeError("this folder holds no model: it has no config.json", where=str(model), fix="--model DIR")
     if not output.parent.is_dir():
         raise ServeError("there is no such folder", where=str(output.parent), fix="make it, or name another")
-    install.room(output.parent, build, LARGER)  # wheels and the archive of them take what an environment does, or less
+    install.room(output.parent, build, _LARGER)  # wheels and the archive of them take what an environment does, or less
     with packages.stoppable(), tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
         folder = Path(scratch) / TOP
         folder.mkdir()
@@ -149,7 +149,7 @@ def _room(folder: Path, model: Path | None, place: Path) -> None:
     free_bytes = shutil.disk_usage(place).free
     if free_bytes < needed_bytes:
         what = f"the archive takes up to {needed_bytes / 1e9:.1f} GB, {free_bytes / 1e9:.1f} GB are free"
-        raise ServeError(what, where=str(place), fix=LARGER)
+        raise ServeError(what, where=str(place), fix=_LARGER)
 
 
 def _every(folder: Path, model: Path | None) -> Iterator[Path]:

@@ -55,20 +55,15 @@ def persist(
                     fix="the hub or a proxy hands out a damaged copy: try again later, or another mirror",
                     code=FAILED,
                 ) from None
+            over = fix = ""
             if failures >= tries:
-                raise Unreachable(
-                    f"{what}: {error.what}, {failures} times in a row",
-                    where=where,
-                    fix="check the network and the hub's address; what has come is kept, and gone on with next time",
-                    code=FAILED,
-                ) from None
-            if error.wait_s is not None and error.wait_s > LONGEST_ASKED_S:
-                raise Unreachable(
-                    f"{what}: {error.what}, and the hub asks to be left in peace for {error.wait_s / 60:,.0f} minutes",
-                    where=where,
-                    fix="try again then; what has come is kept, and gone on with",
-                    code=FAILED,
-                ) from None
+                over, fix = f"{failures} times in a row", "check the network and the hub's address"
+            elif error.wait_s is not None and error.wait_s > LONGEST_ASKED_S:
+                over = f"and the hub asks to be left in peace for {error.wait_s / 60:,.0f} minutes"
+                fix = "try again then"
+            if over:
+                fix += "; what has come is kept, and gone on with next time"
+                raise Unreachable(f"{what}: {error.what}, {over}", where=where, fix=fix, code=FAILED) from None
             wait_s = min(2.0 ** (failures - 1), LONGEST_WAIT_S) if error.wait_s is None else error.wait_s
             note(f"{what}: {error.what}; once more in {wait_s:.0f} s")
             time.sleep(wait_s)
